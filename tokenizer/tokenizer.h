@@ -1,0 +1,67 @@
+// Byte-level BPE (GPT-2's) over a section of the model file that is used as stored: no tables are built at open.
+#ifndef GLINT_TOKENIZER_TOKENIZER_H_
+#define GLINT_TOKENIZER_TOKENIZER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "glint/base/ids.h"
+#include "glint/base/status.h"
+
+namespace glint {
+
+// Builds a section (little-endian, FORMAT.md) from Hugging Face's tokenizer.json. What it cannot do exactly (a
+// normalizer, another pre-tokenizer or model) is kUnsupported, by name; malformed input is kCorruptData with the key.
+Result<std::vector<std::byte>> BuildTokenizerFromJson(std::string_view tokenizer_json, std::string_view file);
+// The same from GPT-2's pair of files. `special_tokens_json` and `added_tokens_json` may be empty.
+Result<std::vector<std::byte>> BuildTokenizerFromVocabAndMerges(std::string_view vocab_json,
+                                                                std::string_view merges_txt,
+                                                                std::string_view added_tokens_json,
+                                                                std::string_view file);
+// 256 byte tokens after `<s> <pad> </s> <unk>`, no merges: for synthetic models.
+std::vector<std::byte> BuildByteTokenizer();
+
+// A view of a section. Const after open, thread-safe. The section outlives it.
+class Tokenizer {
+ public:
+  // Checks every offset and id in the section, so that no later call can read outside it. Errors name `file` and
+  // offset.
+  static Result<Tokenizer> Open(std::span<const std::byte> section, std::string_view file);
+
+  uint32_t vocab_size() const;  // ids are 0 .. vocab_size - 1; some may have no token
+
+  // Appends the ids of `text` (any bytes; what is not UTF-8 still round-trips). With `parse_special`, special tokens in
+  // the text are matched first, longest first, as Hugging Face's tokenizers do; without, they are plain text. Adds no
+  // BOS. kInvalidArgument where a byte has no token.
+  Status Encode(std::string_view text, bool parse_special, std::vector<TokenId>* ids) const;
+
+  // The bytes of one token (of a special one: its text). Empty for an id without a token.
+  std::string_view TokenBytes(TokenId id) const;
+  bool IsSpecial(TokenId id) const;
+  // Concatenates the bytes; special tokens are left out unless `with_special`.
+  std::string Decode(std::span<const TokenId> ids, bool with_special) const;
+
+ private:
+  std::span<const std::byte> section_;
+  // the rest is the implementation's
+};
+
+// Passes on whole UTF-8 characters only: what a terminal can show while tokens split characters.
+class Utf8Stream {
+ public:
+  // Returns what can be shown now; keeps up to 3 bytes back. Bytes that can never become a character come out as
+  // U+FFFD.
+  std::string Push(std::string_view bytes);
+  std::string Finish();
+
+ private:
+  std::string pending_;
+};
+
+}  // namespace glint
+
+#endif  // GLINT_TOKENIZER_TOKENIZER_H_
