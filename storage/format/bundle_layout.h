@@ -3,7 +3,8 @@
 //   first granule: the rows known first (gate rows where the model is gated, else up rows), one per neuron
 //   rest granule:  (gated: up rows, one per neuron, then) down columns as rows, one per neuron
 //
-// so that either granule can be read alone. A granule begins on 512 bytes, a bundle on 4 KiB.
+// so that either granule can be read alone. A granule begins on 512 bytes, a bundle on 4 KiB. The rest granule reaches
+// to the end of its bundle, so that the checksums of the two cover every byte.
 #ifndef GLINT_STORAGE_FORMAT_BUNDLE_LAYOUT_H_
 #define GLINT_STORAGE_FORMAT_BUNDLE_LAYOUT_H_
 
@@ -25,9 +26,14 @@ inline constexpr uint64_t kGranuleBytesMax = 256 * kKiB;
 class BundleLayout {
  public:
   BundleLayout() = default;
-  // REQUIRES: neurons_per_bundle >= 1 and granules at most kGranuleBytesMax (see Choose).
+  // REQUIRES: IsPossible of the same arguments.
   BundleLayout(uint32_t neuron_count, uint32_t hidden_size, WeightType type, bool gated, uint32_t neurons_per_bundle);
+  // True where 1 <= neurons_per_bundle <= neuron_count, hidden_size >= 1 and both granules have at most
+  // kGranuleBytesMax.
+  static bool IsPossible(uint32_t neuron_count, uint32_t hidden_size, WeightType type, bool gated,
+                         uint32_t neurons_per_bundle);
   // The fewest neurons per bundle that waste under 3% at 4 KiB alignment; where none does, the one that wastes least.
+  // REQUIRES: IsPossible with one neuron per bundle.
   static BundleLayout Choose(uint32_t neuron_count, uint32_t hidden_size, WeightType type, bool gated);
 
   uint32_t neuron_count() const { return neuron_count_; }
@@ -56,6 +62,10 @@ class BundleLayout {
   friend bool operator==(const BundleLayout&, const BundleLayout&) = default;
 
  private:
+  uint64_t RestRowsPerNeuron() const { return gated_ ? 2 : 1; }
+  uint64_t FirstBytes(uint32_t neurons) const;
+  uint64_t WholeBytes(uint32_t neurons) const;
+
   uint32_t neuron_count_ = 0;
   uint32_t hidden_size_ = 0;
   WeightType type_ = WeightType::kF16;

@@ -2,6 +2,7 @@
 #ifndef GLINT_STORAGE_FORMAT_MODEL_CONFIG_H_
 #define GLINT_STORAGE_FORMAT_MODEL_CONFIG_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -12,6 +13,17 @@
 namespace glint {
 
 enum class Activation : uint8_t { kRelu };
+
+// Bounds of a config. They are wide for any model we know of, and small enough that no product of sizes overflows 64
+// bits, that one neuron's granule fits kGranuleBytesMax in every type, and that a directory stays under its limit.
+inline constexpr uint32_t kLayerCountMax = 256;
+inline constexpr uint32_t kHiddenSizeMax = 32768;
+inline constexpr uint32_t kFfnSizeMax = 1U << 20;
+inline constexpr uint32_t kVocabSizeMax = 1U << 22;
+inline constexpr uint32_t kContextMax = 1U << 22;
+inline constexpr uint32_t kPositionOffsetMax = 1024;
+inline constexpr size_t kEosIdsMax = 16;
+inline constexpr size_t kNameBytesMax = 256;
 
 struct ModelConfig {
   std::string architecture;  // "opt"
@@ -28,11 +40,14 @@ struct ModelConfig {
   bool norm_before = true;       // norm before each block and residual around both; else after the addition
   bool final_norm = true;
   bool gated = false;
+  bool tied_output = true;  // logits come from token_embd; else from output.weight
   Activation activation = Activation::kRelu;
   float norm_epsilon = 1e-5F;
   TokenId bos_id = -1;           // prepended by `run`; -1: none
   std::vector<TokenId> eos_ids;  // end of text; at most 16
   double activity = 0;           // stated mean share of active neurons; 0: not known
+
+  friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 
   uint32_t head_size() const { return head_count == 0 ? 0 : hidden_size / head_count; }
 };

@@ -13,12 +13,10 @@
 #include "glint/base/log.h"
 #include "glint/base/status.h"
 #include "storage/flash/flash_reader.h"
+#include "storage/format/checksum.h"
 #include "storage/format/model_directory.h"
 
 namespace glint {
-
-// XXH3-64, the checksum of every granule and section.
-uint64_t Checksum(std::span<const std::byte> bytes);
 
 struct ModelFileOptions {
   IoEngineKind io = IoEngineKind::kAuto;
