@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "glint/base/log.h"
 #include "glint/base/status.h"
@@ -32,7 +33,9 @@ class FlashFile {
   const std::string& name() const { return name_; }  // for messages
   uint64_t bytes() const { return bytes_; }          // of the slice, when opened
   bool direct() const { return direct_fd_ >= 0 && !direct_distrusted_; }
-  // What read offsets, sizes and addresses must be multiples of: the device's own when direct, else 1.
+  // What read offsets, sizes and addresses must be multiples of: the device's own (at most kPageBytes) when direct,
+  // else
+  // 1. Const after open: it stays after DistrustDirect, so that reads planned before still hold.
   uint32_t alignment() const { return alignment_; }
   uint64_t base_offset() const { return base_offset_; }
   int fd() const { return direct() ? direct_fd_ : buffered_fd_; }
@@ -43,9 +46,17 @@ class FlashFile {
   Status ReadBuffered(uint64_t offset, std::span<std::byte> into) const;
   // Gives up direct I/O for reads that start from now on; the descriptor stays open for those in flight.
   void DistrustDirect();
+  // Drops the pages that hold the stretch from the page cache, after a buffered read of it.
+  void DropPages(uint64_t offset, uint64_t bytes) const;
+  // Returns the IoError of a read that failed, by its reason or its errno.
+  Status ReadError(uint64_t offset, uint64_t wanted_bytes, uint64_t got_bytes, std::string_view why) const;
+  Status ReadError(uint64_t offset, uint64_t wanted_bytes, uint64_t got_bytes, int error) const;
 
  private:
   FlashFile() = default;
+  // Measures the file behind buffered_fd_ and tries direct I/O through `path`. bytes == 0: up to the end.
+  Status Init(const std::string& path, uint64_t bytes, DirectIo direct, const LogSink& log);
+
   std::string name_;
   uint64_t base_offset_ = 0;
   uint64_t bytes_ = 0;

@@ -26,10 +26,13 @@ struct RawResult {
   int32_t result = 0;  // bytes read, 0 at the end of the file, or -errno
 };
 
-// Thread-compatible: one thread at a time.
+// Thread-compatible: one thread at a time, which may be another at each call.
+//
+// Start and Reap fail only where the engine itself is broken; what goes wrong with one read is its result. After such a
+// failure nothing is in flight any more, no buffer is written to, and every later Start and Reap fails too.
 class ReadEngine {
  public:
-  virtual ~ReadEngine() = default;
+  virtual ~ReadEngine() = default;            // waits for what is in flight
   virtual std::string_view name() const = 0;  // "uring", "pread"
   virtual uint32_t queue_depth_max() const = 0;
   // Bytes that the engine holds besides the buffers that reads land in (rings, stacks), for the budget.
@@ -43,8 +46,10 @@ class ReadEngine {
 
 inline constexpr uint32_t kQueueDepthMax = 64;
 
+// Both REQUIRE: 1 <= queue_depth_max <= kQueueDepthMax.
 // kUnsupported where the kernel, a container or the build has no io_uring.
 Result<std::unique_ptr<ReadEngine>> OpenUringEngine(uint32_t queue_depth_max);
+// `lanes` threads that read, at least 1; fewer where the system does not give that many.
 Result<std::unique_ptr<ReadEngine>> OpenPreadEngine(uint32_t queue_depth_max, uint32_t lanes);
 
 }  // namespace glint
