@@ -8,6 +8,10 @@ if(GLINT_SANITIZE)
   add_link_options(-fsanitize=${GLINT_SANITIZE})
 endif()
 
+if(GLINT_FUZZ)  # coverage in every library, or the fuzzers would search blindly
+  list(APPEND GLINT_COMPILE_OPTIONS -fsanitize=fuzzer-no-link)
+endif()
+
 function(glint_compile_options target)
   target_compile_options(${target} PRIVATE ${GLINT_COMPILE_OPTIONS})
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)

@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# What scripts/test.sh has no time for: sanitizers, fuzzing, another compiler, other options, format, tidy, slow tests.
+# usage: scripts/check.sh [--tally FILE] [--only PART]   PART: format, slow, clang, tidy, no-uring, asan, tsan or fuzz
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# All fuzzers together get this long.
+fuzz_seconds=60
+# Suites named *SlowTest run in release only, in the part `slow`.
+slow_suites='SlowTest\.'
+
+tally_file=""
+parts=(format slow clang tidy no-uring asan tsan fuzz)
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --tally) tally_file=${2:?--tally needs a file}; shift 2 ;;
+    --only) parts=("${2:?--only needs a part}"); shift 2 ;;
+    *) sed -n '3s/^# //p' scripts/check.sh >&2; exit 2 ;;
+  esac
+done
+
+source scripts/tally.bash
+jobs=$(nproc)
+
+scripts/setup.sh --check
+
+# ours PATTERN...: files that git knows or would take in, and that are there.
+ours() {
+  local file
+  git ls-files --cached --others --exclude-standard -- "$@" | while IFS= read -r file; do
+    if [ -f "$file" ]; then printf '%s\n' "$file"; fi
+  done
+}
+
+# Older ThreadSanitizer runtimes refuse the address randomisation of newer kernels, where it cannot be turned off too.
+fixed_layout=()
+if setarch -R true 2>/dev/null; then fixed_layout=(setarch -R); fi
+
+configure_and_build() {
+  local preset=$1
+  shift
+  cmake --preset "$preset" && ${fixed_layout[@]+"${fixed_layout[@]}"} cmake --build --preset "$preset" -j "$jobs" "$@"
+}
+
+# build PRESET [BUILD_ARGUMENT...]: counts as one check; returns 1 where it failed, so that its tests are not run.
+build() {
+  local failed_before=$tally_failed
+  tally_check "build $1" configure_and_build "$@"
+  [ "$tally_failed" -eq "$failed_before" ]
+}
+
+part_format() {
+  check_format() { ours '*.cc' '*.h' '*.c' | xargs clang-format --dry-run -Werror; }
+  tally_check "clang-format" check_format
+}
+
+part_slow() {
+  build release || return 0
+  # A tree without slow tests is no failure.
+  if [ "$(ctest --test-dir build/release -N -R "$slow_suites" | sed -n 's/^Total Tests: //p')" != 0 ]; then
+    tally_ctest "slow tests, release" build/release -j "$jobs" -R "$slow_suites"
+  fi
+}
+
+part_clang() {
+  build clang || return 0
+  tally_ctest "tests, clang++" build/clang -j "$jobs" -E "$slow_suites"
+}
+
+part_tidy() {
+  build clang || return 0
+  # The fuzzers are not in this build.
+  check_tidy() {
+    ours '*.cc' '*.c' ':!test/fuzz/*' ':!test/models/*' | xargs -P "$jobs" -n 1 clang-tidy -p build/clang --quiet
+  }
+  tally_check "clang-tidy" check_tidy
+}
+
+part_no-uring() {
+  build no-uring || return 0
+  tally_ctest "flash reader tests, without io_uring" build/no-uring/test/storage/flash -j "$jobs" -E "$slow_suites"
+}
+
+part_asan() {
+  build asan || return 0
+  tally_ctest "tests, address and undefined sanitizers" build/asan -j "$jobs" --timeout 900 -E "$slow_suites"
+}
+
+part_tsan() {
+  build tsan || return 0
+  tally_launcher=("${fixed_layout[@]}")
+  tally_ctest "tests, thread sanitizer" build/tsan -j "$jobs" --timeout 900 -E "$slow_suites"
+  tally_launcher=()
+}
+
+# fuzz_one PROGRAM SECONDS: from the seeds of test/fuzz/corpus/NAME, which it leaves as they are.
+fuzz_one() {
+  local name seeds=()
+  name=$(basename "$1")
+  mkdir -p "build/fuzz/found/$name"
+  if [ -d "test/fuzz/corpus/$name" ]; then seeds=("test/fuzz/corpus/$name"); fi
+  "$1" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+    -artifact_prefix="build/fuzz/$name-" "build/fuzz/found/$name" ${seeds[@]+"${seeds[@]}"}
+}
+
+part_fuzz() {
+  local source programs=()
+  for source in test/fuzz/*_fuzz.cc; do
+    [ -f "$source" ] && programs+=("build/fuzz/test/fuzz/$(basename "$source" .cc)")
+  done
+  [ "${#programs[@]}" -gt 0 ] || { echo "== no fuzzers"; return 0; }
+  build fuzz || return 0
+  local program
+  for program in "${programs[@]}"; do
+    tally_check "fuzz $(basename "$program")" fuzz_one "$program" $(((fuzz_seconds + ${#programs[@]} - 1) / ${#programs[@]}))
+  done
+}
+
+for part in "${parts[@]}"; do
+  if [ "$(type -t "part_$part")" != function ]; then echo "check.sh: no part '$part'" >&2; exit 2; fi
+  "part_$part"
+done
+tally_finish "$tally_file"
