@@ -36,10 +36,31 @@ class Sampler {
   Result<TokenId> Sample(std::span<const float> logits, std::span<const TokenId> history);
 
  private:
+  struct Candidate {
+    TokenId id;
+    float logit;
+    double probability;  // relative to the best candidate's, which has 1
+  };
+
+  // Returns whether `a` stands before `b`: the greater logit, of equal ones the lower id.
+  static bool IsBetter(const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+  }
+  Status TakeCandidates(std::span<const float> logits);
+  void Penalize(std::span<const float> logits, std::span<const TokenId> history);
+  void KeepTopK();
+  void KeepTopP();
+  void KeepMinP();
+  TokenId Draw();
+  // Fills in each candidate's probability at `temperature` and returns their sum.
+  double ComputeProbabilities(double temperature);
+  // Returns a number in [0, 1), a multiple of 2^-53: the next of SplitMix64 (Steele, Lea, Flood 2014) from the seed.
+  double NextRandom();
+
   SamplerOptions options_;
   uint32_t vocab_size_;
-  uint64_t random_state_ = 0;
-  // the rest is the implementation's
+  uint64_t random_state_;
+  std::vector<Candidate> candidates_;  // in order of id until the first filter sorts them
 };
 
 }  // namespace glint

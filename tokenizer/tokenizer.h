@@ -11,17 +11,28 @@
 
 #include "glint/base/ids.h"
 #include "glint/base/status.h"
+#include "tokenizer/tokenizer_section.h"
 
 namespace glint {
 
 // Builds a section (little-endian, FORMAT.md) from Hugging Face's tokenizer.json. What it cannot do exactly (a
 // normalizer, another pre-tokenizer or model) is kUnsupported, by name; malformed input is kCorruptData with the key.
 Result<std::vector<std::byte>> BuildTokenizerFromJson(std::string_view tokenizer_json, std::string_view file);
-// The same from GPT-2's pair of files. `special_tokens_json` and `added_tokens_json` may be empty.
-Result<std::vector<std::byte>> BuildTokenizerFromVocabAndMerges(std::string_view vocab_json,
-                                                                std::string_view merges_txt,
-                                                                std::string_view added_tokens_json,
-                                                                std::string_view file);
+
+// The contents of GPT-2's pair of files and of those that Hugging Face puts beside them; the last three may be empty.
+struct Gpt2TokenizerFiles {
+  std::string_view vocab_json;
+  std::string_view merges_txt;
+  std::string_view special_tokens_map_json;  // which tokens are special
+  std::string_view added_tokens_json;        // tokens beyond the vocabulary and their ids
+  std::string_view tokenizer_config_json;    // added_tokens_decoder and add_prefix_space are used
+};
+// The same from these. Errors name the file in `folder`.
+Result<std::vector<std::byte>> BuildTokenizerFromVocabAndMerges(const Gpt2TokenizerFiles& files,
+                                                                std::string_view folder);
+// The same from a checkpoint's folder: tokenizer.json, else vocab.json and merges.txt. Where there is neither,
+// `*found` is false and the section empty.
+Result<std::vector<std::byte>> BuildTokenizerFromFolder(const std::string& folder, bool* found);
 // 256 byte tokens after `<s> <pad> </s> <unk>`, no merges: for synthetic models.
 std::vector<std::byte> BuildByteTokenizer();
 
@@ -35,8 +46,9 @@ class Tokenizer {
   uint32_t vocab_size() const;  // ids are 0 .. vocab_size - 1; some may have no token
 
   // Appends the ids of `text` (any bytes; what is not UTF-8 still round-trips). With `parse_special`, special tokens in
-  // the text are matched first, longest first, as Hugging Face's tokenizers do; without, they are plain text. Adds no
-  // BOS. kInvalidArgument where a byte has no token.
+  // the text are matched first, longest first, as Hugging Face's tokenizers do; without, they are plain text. Added
+  // tokens that are not special are matched always. Adds no BOS. kInvalidArgument where a byte has no token; `ids` is
+  // then as before. Needs up to 24 bytes of scratch per byte of the longest word; time is n log n in its length.
   Status Encode(std::string_view text, bool parse_special, std::vector<TokenId>* ids) const;
 
   // The bytes of one token (of a special one: its text). Empty for an id without a token.
@@ -46,8 +58,9 @@ class Tokenizer {
   std::string Decode(std::span<const TokenId> ids, bool with_special) const;
 
  private:
-  std::span<const std::byte> section_;
-  // the rest is the implementation's
+  explicit Tokenizer(const TokenizerSection& section) : section_(section) {}
+
+  TokenizerSection section_;
 };
 
 // Passes on whole UTF-8 characters only: what a terminal can show while tokens split characters.
