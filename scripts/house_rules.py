@@ -124,10 +124,10 @@ class Tree:
                 self.check_api_only(path)
 
     def included_from_outside(self, header_path):
-        """Product files of other components that include `header_path`: third-party types stop inside a folder."""
-        component = component_of(header_path)
+        """Files of other top folders that include `header_path`: third-party types stop inside a folder."""
+        top = header_path.split("/")[0]
         for path in self.sources:
-            if component_of(path) not in (component, "test"):
+            if path.split("/")[0] not in (top, "test"):
                 if any(self.resolve(name) == header_path for _, name, is_quoted in includes_of(self.texts[path]) if is_quoted):
                     yield path
 
