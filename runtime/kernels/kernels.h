@@ -1,15 +1,14 @@
 // The kernels: one table of functions per instruction set, all with the same bits (design, section 2a).
 //
 // The contract, which every table keeps:
-// - Dot of float rows (f32, f16): 16 virtual lanes; lane[i mod 16] = fma(w[i], x[i], lane[i mod 16]) with i ascending
-// from
-//   lanes of +0; then lane[j] += lane[j + 8] for j < 8, += lane[j + 4], += lane[j + 2], += lane[j + 1]. Rows and x are
-//   zero-padded to a multiple of 16 (PaddedColumns), and the padding takes part.
+// - Dot of float rows (f32, f16): 16 virtual lanes from +0; lane[i mod 16] = fma(w[i], x[i], lane[i mod 16]), i
+//   ascending; then lane[j] += lane[j + 8] for j < 8, += lane[j + 4] for j < 4, += lane[j + 2], += lane[j + 1]. Rows
+//   and x are zero-padded to a multiple of 16 (PaddedColumns), and the padding takes part.
 // - Dot of quantised rows: each block of 32 has eight groups of four neighbouring products, summed exactly in int32.
-// Group g of
-//   block b goes to lane (b mod 2) * 8 + g: lane = fma(float(group sum), d_row[b] * d_x[b], lane), b ascending; the
-//   same tree. Rows and x are zero-padded to a multiple of 64.
+//   Group g of block b goes to lane (b mod 2) * 8 + g: lane = fma(float(group sum), d_row[b] * d_x[b], lane), b
+//   ascending; the same tree. Rows and x are zero-padded to a multiple of 64.
 // - Adding scaled rows: y[j] = fma(h, w[j], y[j]), rows ascending, w[j] the exact decoded value.
+// Where a result is NaN it is NaN in every table, but not with the same payload.
 #ifndef GLINT_RUNTIME_KERNELS_KERNELS_H_
 #define GLINT_RUNTIME_KERNELS_KERNELS_H_
 
@@ -23,8 +22,8 @@
 namespace glint {
 
 // Inputs of a dot, one per token: as floats (for f32 and f16 rows), and quantised once per token at fixed positions
-// (for q8_0 and q4_0 rows): d = max|x| / 127 of each 32, q = nearest-even(x * (127 / max|x|)), exactly as
-// QuantizeActivations does.
+// (for q8_0 and q4_0 rows): d = max|x| / 127 of each 32, q = nearest-even(x * (127 / max|x|)), so |q| <= 127. A block
+// too small for that quotient (max|x| below 3.74e-37) is zero; one with NaN or infinity has d = NaN, so that it shows.
 struct Activations {
   uint32_t token_count = 0;
   uint64_t columns = 0;                 // unpadded
