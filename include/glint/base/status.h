@@ -92,9 +92,9 @@ class [[nodiscard]] Result {
 #define GLINT_CONCAT_INNER(a, b) a##b
 #define GLINT_CONCAT(a, b) GLINT_CONCAT_INNER(a, b)
 
-#define GLINT_RETURN_IF_ERROR(expr)                                                     \
-  do {                                                                                  \
-    if (::glint::Status glint_status = (expr); !glint_status.ok()) return glint_status; \
+#define GLINT_RETURN_IF_ERROR(expr)                                                              \
+  do {                                                                                           \
+    if (::glint::Status returned_status = (expr); !returned_status.ok()) return returned_status; \
   } while (false)
 
 #define GLINT_ASSIGN_OR_RETURN(lhs, expr) GLINT_ASSIGN_OR_RETURN_INNER(GLINT_CONCAT(glint_result_, __LINE__), lhs, expr)
