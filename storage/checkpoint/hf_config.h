@@ -12,7 +12,6 @@ namespace glint {
 
 struct HfConfig {
   ModelConfig config;               // valid; its name is empty
-  bool tied_embeddings = true;      // false: lm_head.weight is the output matrix
   bool has_biases = true;           // of the linear layers (enable_bias)
   bool has_norm_parameters = true;  // layer_norm_elementwise_affine
 };
