@@ -39,9 +39,6 @@ Result<ModelDirectory> WriteSynthetic(const SyntheticOptions& options, std::span
 // `hot_fraction` of the neurons make `hot_share` of the activations and c so that the mean is `activity`.
 std::vector<double> ActivityLaw(uint32_t neuron_count, double activity, double hot_share, double hot_fraction);
 
-// The normal distribution's quantile, by Acklam's rational approximation (relative error 1.2e-9). REQUIRES: 0 < p < 1.
-double NormalQuantile(double p);
-
 }  // namespace glint
 
 #endif  // GLINT_STORAGE_CHECKPOINT_SYNTHETIC_H_
