@@ -192,6 +192,9 @@ const MatrixEntry* ModelDirectory::FindMatrix(std::string_view name) const { ret
 
 Result<ModelDirectory> ParseDirectory(std::string_view json, const Header& header, std::string_view file) {
   const std::string where = Concat(Quote(file), ": directory at offset ", header.directory.offset);
+  if (json.size() > kDirectoryBytesMax) {
+    return CorruptData(Concat(where, ": wanted at most ", kDirectoryBytesMax, " bytes, got ", json.size()));
+  }
   if (json.size() != header.directory.bytes) {
     return CorruptData(Concat(where, ": wanted ", header.directory.bytes, " bytes, got ", json.size()));
   }

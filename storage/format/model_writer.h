@@ -21,20 +21,25 @@ using RowSource = std::function<Status(uint32_t row_index, std::span<float> row)
 using NeuronSource =
     std::function<Status(NeuronId neuron, std::span<float> gate, std::span<float> up, std::span<float> down)>;
 
-// Everything may be written in any order; each tensor of TensorSpecs(config) once, each layer's FFN once. Movable.
+// Everything may be written in any order; each tensor of TensorSpecs(config) once, each layer's FFN once. The same
+// calls give the same file, byte for byte. After an error every later call returns that error. Holds the vectors and
+// the checksums (16 bytes per bundle) until the end, and a few MiB besides. Movable.
 class ModelWriter {
  public:
-  // Creates `path`.tmp-<pid> beside `path`; it is removed again unless Finish succeeds.
+  // Creates `path`.tmp-<pid> beside `path`; it is removed again unless Finish succeeds. FFN layers are stored as
+  // `type`.
   static Result<ModelWriter> Create(const std::string& path, const ModelConfig& config, WeightType type);
   ModelWriter(ModelWriter&&) noexcept;
   ~ModelWriter();
 
   Status WriteVector(const std::string& name, std::span<const float> values);  // refuses NaN and infinities by name
+  // Errors of encoding (NaN, infinities, what is too large for the type) name tensor, row and element.
   Status WriteMatrix(const std::string& name, WeightType type, uint32_t rows, uint32_t columns,
                      const RowSource& source);
   Status WriteFfn(LayerIndex layer, const NeuronSource& source);
   Status WriteTokenizer(std::span<const std::byte> section);
   // Writes tables, directory and header, syncs, renames, syncs the folder. Returns the directory as written.
+  // kInvalidArgument where a required tensor is missing: names the first.
   Result<ModelDirectory> Finish();
 
  private:
