@@ -12,6 +12,7 @@
 
 #include "glint/base/log.h"
 #include "glint/base/status.h"
+#include "storage/flash/aligned_buffer.h"
 #include "storage/flash/flash_reader.h"
 #include "storage/format/checksum.h"
 #include "storage/format/model_directory.h"
@@ -33,11 +34,12 @@ class ModelFile {
   static Result<ModelFile> Create(std::unique_ptr<FlashReader> reader);  // over a given reader (a faulty fake)
 
   const ModelDirectory& directory() const { return *directory_; }
+  const Extent& directory_extent() const { return directory_extent_; }
   const std::string& name() const { return reader_->file().name(); }
   FlashReader& reader() { return *reader_; }
   const FlashReader& reader() const { return *reader_; }
 
-  // Reads one section into `into` and verifies it. REQUIRES: into.data() is page-aligned and
+  // Reads one section into `into` and verifies it. REQUIRES: nothing is in flight; into.data() is page-aligned and
   // into.size() >= AlignUp(section.extent.bytes, kPageBytes).
   Status LoadSection(const Section& section, std::string_view what, std::span<std::byte> into);
   // Reads a matrix into `into` and verifies each granule. Same REQUIRES with matrix.extent.bytes.
@@ -47,9 +49,13 @@ class ModelFile {
   Status VerifyGranule(Extent extent, std::span<std::byte> bytes, uint64_t checksum, std::string_view what);
 
  private:
+  Status LoadGranules(Extent extent, std::span<const uint64_t> checksums, std::string_view what,
+                      std::span<std::byte> into);
+
   ModelFile() = default;
   std::unique_ptr<FlashReader> reader_;
   std::unique_ptr<ModelDirectory> directory_;  // stays where it is when the file moves
+  Extent directory_extent_;
 };
 
 // The tables of a model file, in memory that the caller owns.
@@ -66,14 +72,14 @@ class ModelTables {
   std::span<const float> Vector(const ModelDirectory& directory, std::string_view name) const;
 
  private:
-  std::vector<std::span<const std::byte>> tables_;
+  std::vector<std::span<const std::byte>> tables_;  // page-aligned
 };
 
 // Reads the whole file and checks every checksum and that all padding is zero; goes on after a fault, so that all are
-// told.
+// told. Header and directory must hold, for they say what to check: where they do not, that is the error returned.
 struct VerifyReport {
   uint64_t bytes_verified = 0;
-  uint64_t granules_verified = 0;
+  uint64_t granules_verified = 0;   // faulty ones are in neither number
   std::vector<std::string> faults;  // one line each: file, offset, what, wanted, got; at most 100, then a count
 };
 using Progress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;  // may be empty
