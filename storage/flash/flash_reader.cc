@@ -19,8 +19,9 @@ constexpr uint32_t kLanes = 16;
 // Of the retries in a row, so many come at once; before each further one the device is given a millisecond.
 constexpr uint32_t kReadRetriesAtOnce = 8;
 
-// ECANCELED: the thread that submitted the read has ended, and io_uring gave up what it had not begun.
-bool IsPutOff(int error) { return error == EAGAIN || error == EINTR || error == ECANCELED; }
+// ECANCELED and EFAULT: the thread that submitted the read has ended, and io_uring gave up what needed that thread.
+// Where the address is truly bad, the retries end in the same EFAULT.
+bool IsPutOff(int error) { return error == EAGAIN || error == EINTR || error == ECANCELED || error == EFAULT; }
 
 // What direct I/O answers where a file system takes O_DIRECT at open and refuses it at a read.
 bool IsRefused(int error) { return error == EINVAL || error == EOPNOTSUPP; }

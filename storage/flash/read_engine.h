@@ -26,7 +26,8 @@ struct RawResult {
   int32_t result = 0;  // bytes read, 0 at the end of the file, or -errno
 };
 
-// Thread-compatible: one thread at a time, which may be another at each call.
+// Thread-compatible: one thread at a time, which may be another at each call. Reads in flight when the thread that
+// started them ends may end with -ECANCELED or -EFAULT (io_uring).
 //
 // Start and Reap fail only where the engine itself is broken; what goes wrong with one read is its result. After such a
 // failure nothing is in flight any more, no buffer is written to, and every later Start and Reap fails too.
