@@ -1,4 +1,4 @@
-# Counts what passed and what failed. Sourced by test.sh and check.sh; not a program of its own.
+# Counts what passed and what failed. Sourced by test.sh and check.sh, with pipefail set; not a program of its own.
 #
 # The last line of tally_finish is `N passed, N failed`; with a tally file, the same two numbers are written there for a
 # caller that adds up several scripts.
@@ -32,7 +32,8 @@ tally_ctest() {
   shift 2
   echo "== $name"
   rm -f "$folder/ctest.xml"
-  ${tally_launcher[@]+"${tally_launcher[@]}"} ctest --test-dir "$folder" --output-on-failure --no-tests=error --output-junit ctest.xml "$@" </dev/null || code=$?
+  ${tally_launcher[@]+"${tally_launcher[@]}"} ctest --test-dir "$folder" --output-on-failure --no-tests=error --output-junit ctest.xml "$@" </dev/null |
+    sed -u '/^ *Start *[0-9]*: /d' || code=$?
   # Prints: passed failed skipped.
   counts=$(python3 - "$folder/ctest.xml" <<'EOF' || true
 import sys
