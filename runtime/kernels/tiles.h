@@ -1,5 +1,8 @@
 // Cuts a product of rows and tokens into tiles that fit the registers. Tiling shares loads, and nothing else: each
 // (row, token) has its own lanes, so that the cut never shows in the bits.
+//
+// Rows are often short and far apart, where the processor's own prefetch does not help: a tile that is read once (one
+// token, or a scaled sum) asks for the rows of the next one while it computes.
 #ifndef GLINT_RUNTIME_KERNELS_TILES_H_
 #define GLINT_RUNTIME_KERNELS_TILES_H_
 
@@ -12,6 +15,7 @@ namespace glint {
 // Where a tile's dots come from and go to.
 struct DotTile {
   const std::byte* const* rows;
+  const std::byte* const* next_rows;  // as many, to be fetched meanwhile; `rows` where there are none
   const Activations* x;
   uint32_t token;  // the first
   float* out;      // of the first row and token
@@ -21,11 +25,15 @@ struct DotTile {
 // `Isa` is a type of the including file's anonymous namespace, which gives these templates internal linkage: code made
 // for one instruction set must not be merged with another's. It has
 //   template <WeightType kType, int kRows, int kTokens> static void Dot(const DotTile&);
-//   template <WeightType kType, int kRows> static void AddScaled(rows, h, columns, begin, end, y);
+//   template <WeightType kType, int kRows> static void AddScaled(rows, next_rows, h, columns, begin, end, y);
 //   kRowsAlone (a power of two >= 4): rows per tile of a single token; kRowsAdded (a power of two).
 // Tiles are at most 4 rows by 4 tokens otherwise.
 template <class Isa>
 struct Tiles {
+  static const std::byte* const* NextRows(const std::byte* const* rows, uint64_t r, uint64_t step, uint64_t row_count) {
+    return r + 2 * step <= row_count ? rows + r + step : rows + r;
+  }
+
   template <WeightType kType, int kRows>
   static void AllTokens(DotTile tile) {
     uint32_t left = tile.x->token_count;
@@ -48,11 +56,12 @@ struct Tiles {
     uint64_t r = 0;
     if (x.token_count == 1) {
       for (; r + Isa::kRowsAlone <= row_count; r += Isa::kRowsAlone) {
-        Isa::template Dot<kType, Isa::kRowsAlone, 1>({rows + r, &x, 0, out + r, out_stride});
+        const auto* next_rows = NextRows(rows, r, Isa::kRowsAlone, row_count);
+        Isa::template Dot<kType, Isa::kRowsAlone, 1>({rows + r, next_rows, &x, 0, out + r, out_stride});
       }
     }
-    for (; r + 4 <= row_count; r += 4) AllTokens<kType, 4>({rows + r, &x, 0, out + r, out_stride});
-    for (; r < row_count; ++r) AllTokens<kType, 1>({rows + r, &x, 0, out + r, out_stride});
+    for (; r + 4 <= row_count; r += 4) AllTokens<kType, 4>({rows + r, rows + r, &x, 0, out + r, out_stride});
+    for (; r < row_count; ++r) AllTokens<kType, 1>({rows + r, rows + r, &x, 0, out + r, out_stride});
   }
 
   template <WeightType kType>
@@ -60,9 +69,10 @@ struct Tiles {
                               uint64_t begin, uint64_t end, float* y) {
     uint64_t r = 0;
     for (; r + Isa::kRowsAdded <= row_count; r += Isa::kRowsAdded) {
-      Isa::template AddScaled<kType, Isa::kRowsAdded>(rows + r, h + r, columns, begin, end, y);
+      const auto* next_rows = NextRows(rows, r, Isa::kRowsAdded, row_count);
+      Isa::template AddScaled<kType, Isa::kRowsAdded>(rows + r, next_rows, h + r, columns, begin, end, y);
     }
-    for (; r < row_count; ++r) Isa::template AddScaled<kType, 1>(rows + r, h + r, columns, begin, end, y);
+    for (; r < row_count; ++r) Isa::template AddScaled<kType, 1>(rows + r, rows + r, h + r, columns, begin, end, y);
   }
 
   static void DotRows(WeightType type, const std::byte* const* rows, uint64_t row_count, const Activations& x,
