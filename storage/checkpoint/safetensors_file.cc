@@ -228,7 +228,7 @@ Status CheckArrangement(const std::string& where, uint64_t data_bytes, std::vect
 
 std::string ShapeText(const std::vector<uint64_t>& shape) {
   std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  for (size_t i = 0; i < shape.size(); ++i) text += Concat(i == 0 ? "" : ", ", shape[i]);
   return text + "]";
 }
 

@@ -57,6 +57,22 @@ ModelConfig ConfigOf(const SyntheticOptions& options) {
   return config;
 }
 
+// min(kProbabilityMax, c * rank^-exponent) with a mean of `activity`, which sets c.
+std::vector<double> CappedPowerLaw(uint32_t neuron_count, double activity, double exponent) {
+  std::vector<double> shape(neuron_count);
+  for (uint32_t i = 0; i < neuron_count; ++i) shape[i] = std::pow((i + 0.5) / neuron_count, -exponent);
+  std::vector<double> law(neuron_count);
+  double low = 0;
+  double high = 1;
+  for (int step = 0; step < 60; ++step) {
+    const double factor = (low + high) / 2;
+    double sum = 0;
+    for (uint32_t i = 0; i < neuron_count; ++i) sum += law[i] = std::min(kProbabilityMax, factor * shape[i]);
+    (sum < activity * neuron_count ? low : high) = factor;
+  }
+  return law;
+}
+
 // Writes one model. The scales are those of a model in which every block moves the residual stream by about as much:
 // embeddings of 0.7 and positions of 0.2, matrices that keep the scale of what comes in, and blocks whose outputs
 // shrink with the number of layers.
@@ -178,17 +194,16 @@ Result<ModelDirectory> WriteSynthetic(const SyntheticOptions& options, std::span
 }
 
 std::vector<double> ActivityLaw(uint32_t neuron_count, double activity, double hot_share, double hot_fraction) {
-  const double exponent = 1 - std::log(hot_share) / std::log(hot_fraction);
-  std::vector<double> shape(neuron_count);
-  for (uint32_t i = 0; i < neuron_count; ++i) shape[i] = std::pow((i + 0.5) / neuron_count, -exponent);
-  std::vector<double> law(neuron_count);
-  double low = 0;
-  double high = 1;
-  for (int step = 0; step < 60; ++step) {
-    const double factor = (low + high) / 2;
-    double sum = 0;
-    for (uint32_t i = 0; i < neuron_count; ++i) sum += law[i] = std::min(kProbabilityMax, factor * shape[i]);
-    (sum < activity * neuron_count ? low : high) = factor;
+  // The cap takes from the hottest, so that the exponent has no closed form: a steeper law has a larger hot share.
+  double flat = 0;
+  double steep = 8;
+  std::vector<double> law;
+  for (int step = 0; step < 40; ++step) {
+    const double exponent = (flat + steep) / 2;
+    law = CappedPowerLaw(neuron_count, activity, exponent);
+    const auto hot_count = static_cast<std::ptrdiff_t>(std::ceil(hot_fraction * neuron_count));
+    const double hot = std::accumulate(law.begin(), law.begin() + hot_count, 0.0);
+    (hot < hot_share * activity * neuron_count ? flat : steep) = exponent;
   }
   return law;
 }

@@ -14,10 +14,10 @@
 
 namespace glint {
 
-// The defaults make 1.0 GB at f16 (not counting alignment).
+// The defaults make a file of 1.03 GB at f16.
 struct SyntheticOptions {
   std::string name = "synthetic";
-  uint32_t layer_count = 24;
+  uint32_t layer_count = 26;
   uint32_t hidden_size = 1280;
   uint32_t ffn_size = 5120;
   uint32_t head_count = 20;
@@ -36,7 +36,8 @@ Result<ModelDirectory> WriteSynthetic(const SyntheticOptions& options, std::span
                                       const std::string& path, const Progress& progress);
 
 // The probability of each of `neuron_count` neurons, hottest first: min(0.95, c * rank^-s), with s set so that
-// `hot_fraction` of the neurons make `hot_share` of the activations and c so that the mean is `activity`.
+// `hot_fraction` of the neurons make `hot_share` of the activations (as far as the cap lets them) and c so that the
+// mean is `activity`.
 std::vector<double> ActivityLaw(uint32_t neuron_count, double activity, double hot_share, double hot_fraction);
 
 }  // namespace glint
