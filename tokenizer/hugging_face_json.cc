@@ -9,27 +9,29 @@ namespace {
 
 constexpr int kDepthMax = 32;
 
-struct TooDeep : std::exception {
-  const char* what() const noexcept override { return "it is nested too deeply"; }
-};
-
 }  // namespace
 
 Result<nlohmann::json> ParseTokenizerJson(std::string_view text, const std::string& file) {
   using nlohmann::json;
+  bool too_deep = false;
+  // What is nested too deeply is dropped while it is read, so that it takes no memory.
+  const auto limit_depth = [&too_deep](int depth, json::parse_event_t, const json&) {
+    too_deep |= depth > kDepthMax;
+    return depth <= kDepthMax;
+  };
+  json parsed;
+  Status status;
   try {
-    const auto limit_depth = [](int depth, json::parse_event_t, json&) {
-      if (depth > kDepthMax) throw TooDeep();
-      return true;
-    };
-    json parsed = json::parse(text.begin(), text.end(), limit_depth);
-    if (!parsed.is_object()) return CorruptData(Concat(file, ": wanted a JSON object, got ", parsed.type_name()));
-    return parsed;
+    parsed = json::parse(text.begin(), text.end(), limit_depth);
   } catch (const json::parse_error& error) {
-    return CorruptData(Concat(file, ": offset ", error.byte, ": not JSON: ", Quote(error.what())));
+    status = CorruptData(Concat(file, ": offset ", error.byte, ": not JSON: ", Quote(error.what())));
   } catch (const std::exception& error) {
-    return CorruptData(Concat(file, ": not JSON that can be read: ", error.what()));
+    status = CorruptData(Concat(file, ": not JSON that can be read: ", Quote(error.what())));
   }
+  if (too_deep) return CorruptData(Concat(file, ": nested deeper than ", kDepthMax, " levels"));
+  if (!status.ok()) return status;
+  if (!parsed.is_object()) return CorruptData(Concat(file, ": wanted a JSON object, got ", parsed.type_name()));
+  return parsed;
 }
 
 std::string ShowJson(const nlohmann::json& value) {

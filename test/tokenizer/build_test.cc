@@ -131,7 +131,8 @@ TEST(TokenizerBuildTest, WhatIsNotJsonIsRefusedWithItsOffset) {
 
 TEST(TokenizerBuildTest, DeepNestingIsRefused) {
   const std::string deep = "{\"a\":" + std::string(1 << 20, '[');
-  EXPECT_THAT(BuildTokenizerFromJson(deep, "t.json").status().message(), HasSubstr("nested too deeply"));
+  EXPECT_THAT(BuildTokenizerFromJson(deep, "t.json").status().message(),
+              HasSubstr("t.json: nested deeper than 32 levels"));
 }
 
 TEST(TokenizerBuildTest, OfTwoMergesOfOnePairTheLaterCounts) {
