@@ -150,17 +150,17 @@ TEST(NeuronCacheTest, EveryViewShowsTheBytesOfTheFile) {
   for (const FfnShape& shape : {FfnShape{}, test::kLongShortRest, test::kGated}) {
     for (const IoEngineKind io : {IoEngineKind::kUring, IoEngineKind::kPread}) {
       StreamedModel model(shape, io);
-      StepRandomly(model, 5, 40);
+      StepRandomly(model, 5, 25);
     }
   }
 }
 
 TEST(NeuronCacheTest, AnyOrderOfArrivalAndShortReadsGiveTheSameBytes) {
-  for (uint32_t seed = 0; seed < 6; ++seed) {
+  for (uint32_t seed = 0; seed < 3; ++seed) {
     StreamedModel model(FfnShape{}, [seed](const ModelDirectory&) {
       return FaultyEngineOptions{.seed = seed, .short_read = 0.3, .again = 0.1, .interrupted = 0.1};
     });
-    StepRandomly(model, seed, 10);
+    StepRandomly(model, seed, 8);
   }
 }
 
