@@ -13,13 +13,14 @@ namespace {
 std::atomic<uint64_t> allocation_count = 0;
 }  // namespace
 
-void* operator new(size_t bytes) {
+// Not inlined: the compiler would take malloc and free for mismatched with what is left of new and delete.
+[[gnu::noinline]] void* operator new(size_t bytes) {
   allocation_count.fetch_add(1, std::memory_order_relaxed);
   if (void* memory = std::malloc(bytes > 0 ? bytes : 1); memory != nullptr) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t /*bytes*/) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t /*bytes*/) noexcept { std::free(memory); }
 
 namespace glint {
 namespace {

@@ -7,10 +7,11 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,7 @@ class RandomFile {
 
   bool Holds(uint64_t offset, std::span<const std::byte> got) const {
     GLINT_CHECK(offset + got.size() <= content_.size());
-    return std::memcmp(content_.data() + offset, got.data(), got.size()) == 0;
+    return std::equal(got.begin(), got.end(), content_.begin() + static_cast<ptrdiff_t>(offset));
   }
 
   void Truncate(uint64_t bytes) const { GLINT_CHECK(truncate(path_.c_str(), static_cast<off_t>(bytes)) == 0); }
