@@ -93,26 +93,27 @@ part_tsan() {
   tally_launcher=()
 }
 
-# fuzz_one PROGRAM SECONDS: from the seeds of test/fuzz/corpus/NAME, which it leaves as they are.
+# fuzz_one NAME SECONDS: from the seeds of test/fuzz/corpus/NAME, which it leaves as they are.
 fuzz_one() {
-  local name seeds=()
-  name=$(basename "$1")
+  local name=$1 seeds=()
   mkdir -p "build/fuzz/found/$name"
   if [ -d "test/fuzz/corpus/$name" ]; then seeds=("test/fuzz/corpus/$name"); fi
-  "$1" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+  "build/fuzz/test/fuzz/$name" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
     -artifact_prefix="build/fuzz/$name-" "build/fuzz/found/$name" ${seeds[@]+"${seeds[@]}"}
 }
 
 part_fuzz() {
-  local source programs=()
+  local source name names=()
   for source in test/fuzz/*_fuzz.cc; do
-    [ -f "$source" ] && programs+=("build/fuzz/test/fuzz/$(basename "$source" .cc)")
+    if [ -f "$source" ]; then names+=("$(basename "$source" .cc)"); fi
   done
-  [ "${#programs[@]}" -gt 0 ] || { echo "== no fuzzers"; return 0; }
-  build fuzz || return 0
-  local program
-  for program in "${programs[@]}"; do
-    tally_check "fuzz $(basename "$program")" fuzz_one "$program" $(((fuzz_seconds + ${#programs[@]} - 1) / ${#programs[@]}))
+  if [ "${#names[@]}" -eq 0 ]; then
+    tally_check "there are fuzzers in test/fuzz" false
+    return 0
+  fi
+  build fuzz --target "${names[@]}" || return 0
+  for name in "${names[@]}"; do
+    tally_check "fuzz $name" fuzz_one "$name" $(((fuzz_seconds + ${#names[@]} - 1) / ${#names[@]}))
   done
 }
 
