@@ -5,6 +5,7 @@
 
 #include "glint/base/text.h"
 #include "glint/glint.h"
+#include "runtime/c_api_options.h"
 #include "runtime/model.h"
 #include "runtime/session.h"
 
@@ -73,7 +74,28 @@ Status WriteStruct(Struct ours, Struct* theirs, const char* name) {
   return Status::Ok();
 }
 
-Result<ModelOptions> Translate(const glint_model_options* theirs) {
+Result<const Tokenizer*> TokenizerOf(const glint_model* model) {
+  const Tokenizer* tokenizer = model->model->tokenizer_or_null();
+  if (tokenizer == nullptr) return Unsupported("the model has no tokenizer; use token ids");
+  return tokenizer;
+}
+
+Status MissingArgument(const char* function) { return InvalidArgument(Concat(function, ": an argument is NULL")); }
+
+template <typename Open>
+glint_status OpenModel(const glint_model_options* options, glint_model** out_model, glint_error* error,
+                       const Open& open) {
+  return Guarded(error, [&]() -> Status {
+    GLINT_ASSIGN_OR_RETURN(const ModelOptions translated, ModelOptionsFromC(options));
+    GLINT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, open(translated));
+    *out_model = new glint_model{std::move(model)};
+    return Status::Ok();
+  });
+}
+
+}  // namespace
+
+Result<ModelOptions> ModelOptionsFromC(const glint_model_options* theirs) {
   GLINT_ASSIGN_OR_RETURN(const glint_model_options given,
                          ReadStruct(theirs, glint_model_options_init, "glint_model_options"));
   ModelOptions options;
@@ -105,26 +127,6 @@ Result<ModelOptions> Translate(const glint_model_options* theirs) {
   return options;
 }
 
-Result<const Tokenizer*> TokenizerOf(const glint_model* model) {
-  const Tokenizer* tokenizer = model->model->tokenizer_or_null();
-  if (tokenizer == nullptr) return Unsupported("the model has no tokenizer; use token ids");
-  return tokenizer;
-}
-
-Status MissingArgument(const char* function) { return InvalidArgument(Concat(function, ": an argument is NULL")); }
-
-template <typename Open>
-glint_status OpenModel(const glint_model_options* options, glint_model** out_model, glint_error* error,
-                       const Open& open) {
-  return Guarded(error, [&]() -> Status {
-    GLINT_ASSIGN_OR_RETURN(const ModelOptions translated, Translate(options));
-    GLINT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, open(translated));
-    *out_model = new glint_model{std::move(model)};
-    return Status::Ok();
-  });
-}
-
-}  // namespace
 }  // namespace glint
 
 using namespace glint;  // NOLINT: the functions below are C's and cannot be in a namespace

@@ -26,7 +26,7 @@ uint64_t ReadLimit(const std::string& path) {
 uint64_t LeastLimit(const std::string& mount, std::string path, const std::string& file) {
   uint64_t least = kNoLimit;
   while (true) {
-    least = std::min(least, ReadLimit(mount + path + "/" + file));
+    least = std::min(least, ReadLimit(Concat(mount, path, "/", file)));
     const size_t slash = path.rfind('/');
     if (path.empty() || slash == std::string::npos) return least;
     path.resize(slash);
@@ -41,12 +41,12 @@ uint64_t CgroupLimit(const std::string& root) {
     const size_t first = line.find(':');
     const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
     if (second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const std::string controllers = Concat(",", line.substr(first + 1, second - first - 1), ",");
     const std::string path = line.substr(second + 1) == "/" ? "" : line.substr(second + 1);
     if (controllers.find(",memory,") != std::string::npos) {
-      least = std::min(least, LeastLimit(root + "/sys/fs/cgroup/memory", path, "memory.limit_in_bytes"));
+      least = std::min(least, LeastLimit(Concat(root, "/sys/fs/cgroup/memory"), path, "memory.limit_in_bytes"));
     } else if (controllers == ",,") {
-      least = std::min(least, LeastLimit(root + "/sys/fs/cgroup", path, "memory.max"));
+      least = std::min(least, LeastLimit(Concat(root, "/sys/fs/cgroup"), path, "memory.max"));
     }
   }
   return least;

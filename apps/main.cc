@@ -1,0 +1,31 @@
+// glint: one program, one command per file beside this one.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "apps/command.h"
+#include "glint/glint.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("glint runs language models that are larger than the memory they are given.", "glint");
+  app.set_version_flag("--version", std::string("glint ") + glint_version());
+  app.require_subcommand(1);
+  glint::Action action;
+  glint::AddPackCommand(&app, &action);
+  glint::AddInspectCommand(&app, &action);
+  glint::AddVerifyCommand(&app, &action);
+  glint::AddPlanCommand(&app, &action);
+  glint::AddRunCommand(&app, &action);
+  glint::AddEvalCommand(&app, &action);
+  glint::AddSynthCommand(&app, &action);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // Prints help, the version, or what was wrong with the command line; help and version are no errors.
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  const glint::Outcome outcome = action();
+  if (outcome.error.empty()) return 0;
+  std::fprintf(stderr, "glint: %s\n", outcome.error.c_str());
+  return 1;
+}

@@ -1,0 +1,23 @@
+// Command-line values that several commands take, understood and refused the same way everywhere.
+#ifndef GLINT_APPS_OPTIONS_H_
+#define GLINT_APPS_OPTIONS_H_
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "glint/glint.h"
+
+namespace glint {
+
+// An option that takes a size: "512MB", "4GiB", plain bytes.
+CLI::Option* AddSizeOption(CLI::App* app, const std::string& names, uint64_t* bytes, const std::string& description);
+
+// The options that choose how a model is held and read: --budget, -c, --predictor, --window, --io, -t, --slots, --gaps.
+// `options` is initialised here and filled in by the parser; it outlives the parse.
+void AddModelOptions(CLI::App* app, glint_model_options* options);
+
+}  // namespace glint
+
+#endif  // GLINT_APPS_OPTIONS_H_

@@ -1,0 +1,75 @@
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "apps/command.h"
+#include "apps/progress_bar.h"
+#include "glint/base/text.h"
+#include "glint/base/units.h"
+#include "storage/checkpoint/opt_packer.h"
+#include "tokenizer/tokenizer.h"
+
+namespace glint {
+
+namespace {
+
+struct Options {
+  std::string checkpoint;
+  std::string output;
+  std::string type = "f16";
+  bool json = false;
+};
+
+// Set by Ctrl-C; the packer then ends and leaves nothing behind.
+std::atomic<bool> interrupted = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
+
+Status Pack(const Options& options) {
+  bool has_tokenizer = false;
+  GLINT_ASSIGN_OR_RETURN(const std::vector<std::byte> tokenizer,
+                         BuildTokenizerFromFolder(options.checkpoint, &has_tokenizer));
+  if (!has_tokenizer) {
+    std::fprintf(stderr, "warning: %s has no tokenizer; the model will run on --token-ids alone\n",
+                 options.checkpoint.c_str());
+  }
+  ProgressBar bar("packing");
+  std::signal(SIGINT, [](int) { interrupted = true; });
+  GLINT_ASSIGN_OR_RETURN(
+      const ModelDirectory directory,
+      PackOpt(options.checkpoint, options.output,
+              {.type = *WeightTypeFromName(options.type),
+               .tokenizer_section = tokenizer,
+               .progress = [&](uint64_t done, uint64_t total) { bar.Update(done, total); },
+               .log = [](std::string_view line) { std::fprintf(stderr, "%s\n", std::string(line).c_str()); },
+               .cancel = &interrupted}));
+  if (options.json) {
+    const nlohmann::ordered_json report = {{"model_file", options.output},
+                                           {"type", options.type},
+                                           {"has_tokenizer", has_tokenizer},
+                                           {"file_bytes", directory.file_bytes},
+                                           {"model_hash", Hex64(directory.hash)}};
+    std::printf("%s\n", report.dump().c_str());
+  } else {
+    std::printf("%s: %s, %u layers of %u neurons, %s\n", options.output.c_str(), directory.config.name.c_str(),
+                directory.config.layer_count, directory.config.ffn_size, FormatBytes(directory.file_bytes).c_str());
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+void AddPackCommand(CLI::App* app, Action* action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app->add_subcommand("pack", "Makes a model file from a Hugging Face folder");
+  command->add_option("CHECKPOINT", options->checkpoint, "Folder with config.json and safetensors (OPT)")->required();
+  command->add_option("-o,--output", options->output, "Model file to write")->required();
+  command->add_option("--type", options->type, "How weights are stored (default: f16)")
+      ->check(CLI::IsMember({"f16", "q8_0", "q4_0"}));
+  command->add_flag("--json", options->json, "Print one JSON object");
+  command->callback([options, action] { *action = [options] { return Outcome{Pack(*options).message()}; }; });
+}
+
+}  // namespace glint
