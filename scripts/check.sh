@@ -93,12 +93,13 @@ part_tsan() {
   tally_launcher=()
 }
 
-# fuzz_one NAME SECONDS: from the seeds of test/fuzz/corpus/NAME, which it leaves as they are.
+# fuzz_one NAME SECONDS: from the seeds of test/fuzz/corpus/NAME, which it leaves as they are. libFuzzer's own exit code
+# for a crash is 77, which would count as skipped.
 fuzz_one() {
   local name=$1 seeds=()
   mkdir -p "build/fuzz/found/$name"
   if [ -d "test/fuzz/corpus/$name" ]; then seeds=("test/fuzz/corpus/$name"); fi
-  "build/fuzz/test/fuzz/$name" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+  "build/fuzz/test/fuzz/$name" -max_total_time="$2" -timeout=10 -error_exitcode=1 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
     -artifact_prefix="build/fuzz/$name-" "build/fuzz/found/$name" ${seeds[@]+"${seeds[@]}"}
 }
 
