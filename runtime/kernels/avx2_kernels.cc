@@ -67,8 +67,6 @@ float LoadHalf(const std::byte* scales, uint64_t block) {
   return _cvtsh_ss(half);
 }
 
-void Prefetch(const std::byte* address) { _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0); }
-
 template <WeightType kType>
 constexpr bool kIsQuantized = kType == WeightType::kQ8_0 || kType == WeightType::kQ4_0;
 
@@ -83,8 +81,8 @@ struct Avx2 {
       constexpr int kRowStep = kRows > 2 ? 2 : kRows;
       for (int t = 0; t < kTokens; t += 2) {
         for (int r = 0; r < kRows; r += kRowStep) {
-          Dot<kType, kRowStep, 2>({tile.rows + r, tile.next_rows + r, tile.x, tile.token + t,
-                                   tile.out + t * tile.out_stride + r, tile.out_stride});
+          Dot<kType, kRowStep, 2>(
+              {tile.rows + r, tile.x, tile.token + t, tile.out + t * tile.out_stride + r, tile.out_stride});
         }
       }
     } else {
@@ -113,7 +111,6 @@ struct Avx2 {
     for (uint64_t c = 0; c < columns; c += 16) {
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        if constexpr (kTokens == 1) Prefetch(tile.next_rows[r] + c * (kType == WeightType::kF32 ? 4 : 2));
         const __m256 w_low = LoadEight<kType>(tile.rows[r], c);
         const __m256 w_high = LoadEight<kType>(tile.rows[r], c + 8);
 #pragma GCC unroll 4
@@ -131,11 +128,9 @@ struct Avx2 {
   static inline __attribute__((always_inline)) void AccumulateQuants(const DotTile& tile,
                                                                      Lanes (&lanes)[kTokens][kRows]) {
     const uint64_t pairs = (tile.x->columns + 63) / 64;
-    constexpr uint64_t kPairBytes = kType == WeightType::kQ8_0 ? 68 : 36;  // its share of the row, scales included
     for (uint64_t p = 0; p < pairs; ++p) {
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        if constexpr (kTokens == 1) Prefetch(tile.next_rows[r] + p * kPairBytes);
 #pragma GCC unroll 4
         for (int t = 0; t < kTokens; ++t) {
           lanes[t][r].low = AddBlock<kType>(tile, r, tile.token + t, 2 * p, pairs, lanes[t][r].low);
@@ -178,19 +173,19 @@ struct Avx2 {
   }
 
   template <WeightType kType, int kRows>
-  static void AddScaled(const std::byte* const* rows, const std::byte* const* next_rows, const float* h,
-                        uint64_t columns, uint64_t begin, uint64_t end, float* y) {
+  static void AddScaled(const std::byte* const* rows, const float* h, uint64_t columns, uint64_t begin, uint64_t end,
+                        float* y) {
     __m256 factor[kRows];
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) factor[r] = _mm256_set1_ps(h[r]);
     if constexpr (kIsQuantized<kType>) {
       uint64_t j = begin;
-      for (; j + 32 <= end; j += 32) AddScaledBlock<kType, kRows>(rows, next_rows, factor, columns, j, y + j);
+      for (; j + 32 <= end; j += 32) AddScaledBlock<kType, kRows>(rows, factor, columns, j, y + j);
       if (j < end) {
         float tail[32];
         for (int i = 0; i < 4; ++i)
           _mm256_storeu_ps(tail + 8 * i, _mm256_maskload_ps(y + j + 8 * i, MaskTo(j + 8 * i, end)));
-        AddScaledBlock<kType, kRows>(rows, next_rows, factor, columns, j, tail);
+        AddScaledBlock<kType, kRows>(rows, factor, columns, j, tail);
         for (int i = 0; i < 4; ++i)
           _mm256_maskstore_ps(y + j + 8 * i, MaskTo(j + 8 * i, end), _mm256_loadu_ps(tail + 8 * i));
       }
@@ -201,7 +196,6 @@ struct Avx2 {
 #pragma GCC unroll 4
         for (int r = 0; r < kRows; ++r) {
           sum = _mm256_fmadd_ps(factor[r], LoadEight<kType>(rows[r], j), sum);
-          Prefetch(next_rows[r] + j * (kType == WeightType::kF32 ? 4 : 2));
         }
         _mm256_maskstore_ps(y + j, mask, sum);
       }
@@ -211,7 +205,6 @@ struct Avx2 {
   // Adds to y[0 .. 32), which are the columns from `j` on.
   template <WeightType kType, int kRows>
   static inline __attribute__((always_inline)) void AddScaledBlock(const std::byte* const* rows,
-                                                                   const std::byte* const* next_rows,
                                                                    const __m256 (&factor)[kRows], uint64_t columns,
                                                                    uint64_t j, float* y) {
     const uint64_t padded = (columns + 63) / 64 * 64;
@@ -221,7 +214,6 @@ struct Avx2 {
     for (int i = 0; i < 4; ++i) sum[i] = _mm256_loadu_ps(y + 8 * i);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      Prefetch(next_rows[r] + j / 32 * (kType == WeightType::kQ8_0 ? 34 : 18));  // its share, scales included
       const __m256 scale = _mm256_set1_ps(LoadHalf(rows[r] + scales_offset, j / 32));
       __m256i quants;
       if constexpr (kType == WeightType::kQ8_0) {

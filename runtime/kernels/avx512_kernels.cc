@@ -80,8 +80,6 @@ __m512 LoadTokenScales(const float* scales, uint64_t pair) {
   return SpreadPair(_mm512_castsi512_ps(_mm512_set1_epi64(floats)));
 }
 
-void Prefetch(const std::byte* address) { _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0); }
-
 template <WeightType kType>
 constexpr bool kIsQuantized = kType == WeightType::kQ8_0 || kType == WeightType::kQ4_0;
 
@@ -109,7 +107,6 @@ struct Avx512 {
   template <WeightType kType, int kRows, int kTokens>
   static inline __attribute__((always_inline)) void AccumulateFloats(const DotTile& tile,
                                                                      __m512 (&lanes)[kTokens][kRows]) {
-    constexpr uint64_t kBytes = kType == WeightType::kF32 ? 4 : 2;
     const uint64_t columns = tile.x->columns;
     const uint64_t stride = tile.x->stride;
     const float* values = tile.x->values + tile.token * stride;
@@ -118,7 +115,6 @@ struct Avx512 {
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
         w[r] = LoadSixteen<kType>(tile.rows[r], c);
-        if constexpr (kTokens == 1) Prefetch(tile.next_rows[r] + c * kBytes);
       }
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) {
@@ -134,7 +130,6 @@ struct Avx512 {
                                                                      __m512 (&lanes)[kTokens][kRows]) {
     // dpbusd wants unsigned weights; what the offset adds to a group is the offset times the group's sum of x.
     constexpr int kOffsetShift = kType == WeightType::kQ8_0 ? 7 : 3;
-    constexpr uint64_t kPairBytes = kType == WeightType::kQ8_0 ? 68 : 36;  // its share of the row, scales included
     const uint64_t pairs = (tile.x->columns + 63) / 64;
     const uint64_t scales_offset = kType == WeightType::kQ8_0 ? pairs * 64 : pairs * 32;
     const uint64_t stride = tile.x->stride;
@@ -148,7 +143,6 @@ struct Avx512 {
       for (int r = 0; r < kRows; ++r) {
         w[r] = LoadUnsigned<kType>(tile.rows[r], p);
         row_scale[r] = LoadRowScales(tile.rows[r] + scales_offset, p);
-        if constexpr (kTokens == 1) Prefetch(tile.next_rows[r] + p * kPairBytes);
       }
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) {
@@ -171,14 +165,13 @@ struct Avx512 {
   }
 
   template <WeightType kType, int kRows>
-  static void AddScaled(const std::byte* const* rows, const std::byte* const* next_rows, const float* h,
-                        uint64_t columns, uint64_t begin, uint64_t end, float* y) {
+  static void AddScaled(const std::byte* const* rows, const float* h, uint64_t columns, uint64_t begin, uint64_t end,
+                        float* y) {
     __m512 factor[kRows];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) factor[r] = _mm512_set1_ps(h[r]);
     if constexpr (kIsQuantized<kType>) {
-      for (uint64_t j = begin; j < end; j += 32)
-        AddScaledBlock<kType, kRows>(rows, next_rows, factor, columns, j, end, y);
+      for (uint64_t j = begin; j < end; j += 32) AddScaledBlock<kType, kRows>(rows, factor, columns, j, end, y);
     } else {
       for (uint64_t j = begin; j < end; j += 16) {
         const __mmask16 mask = MaskTo(j, end);
@@ -186,7 +179,6 @@ struct Avx512 {
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
           sum = _mm512_fmadd_ps(factor[r], LoadSixteen<kType>(rows[r], j), sum);
-          Prefetch(next_rows[r] + j * (kType == WeightType::kF32 ? 4 : 2));
         }
         _mm512_mask_storeu_ps(y + j, mask, sum);
       }
@@ -195,7 +187,6 @@ struct Avx512 {
 
   template <WeightType kType, int kRows>
   static inline __attribute__((always_inline)) void AddScaledBlock(const std::byte* const* rows,
-                                                                   const std::byte* const* next_rows,
                                                                    const __m512 (&factor)[kRows], uint64_t columns,
                                                                    uint64_t j, uint64_t end, float* y) {
     const uint64_t padded = (columns + 63) / 64 * 64;
@@ -206,7 +197,6 @@ struct Avx512 {
     __m512 high = _mm512_maskz_loadu_ps(high_mask, y + j + 16);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      Prefetch(next_rows[r] + j / 32 * (kType == WeightType::kQ8_0 ? 34 : 18));  // its share, scales included
       int16_t half = 0;
       __builtin_memcpy(&half, rows[r] + scales_offset + j / 16, 2);
       const __m512 scale = _mm512_cvtph_ps(_mm256_set1_epi16(half));
