@@ -17,7 +17,7 @@ enum class Activation : uint8_t { kRelu };
 // Bounds of a config. They are wide for any model we know of, and small enough that no product of sizes overflows 64
 // bits, that one neuron's granule fits kGranuleBytesMax in every type, and that a directory stays under its limit.
 inline constexpr uint32_t kLayerCountMax = 256;
-inline constexpr uint32_t kHiddenSizeMax = 32768;
+inline constexpr uint32_t kHiddenSizeMax = 24576;
 inline constexpr uint32_t kFfnSizeMax = 1U << 20;
 inline constexpr uint32_t kVocabSizeMax = 1U << 22;
 inline constexpr uint32_t kContextMax = 1U << 22;
