@@ -82,6 +82,7 @@ void NeuronCache::Begin(LayerIndex layer, std::span<const BundleIndex> active) {
   wave_begin_ = 0;
   wave_end_ = 0;
   wave_returned_ = 0;
+  hits_returned_ = true;  // there is no wave yet
   streaming_ = !misses_.empty();
   if (streaming_) stream_->Begin(layers_[layer.value], options_.part, misses_);
 }
