@@ -13,15 +13,16 @@ std::atomic<uint64_t> allocation_bytes{0};
 
 }  // namespace
 
-// The array and nothrow forms of the standard library call this one. Sanitizers see the malloc beneath it.
-void* operator new(std::size_t bytes) {
+// The array and nothrow forms of the standard library call this one. Sanitizers see the malloc beneath it. Not inlined,
+// or the compiler takes the free in one and the new of its caller for a mismatch.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
   allocation_calls.fetch_add(1, std::memory_order_relaxed);
   allocation_bytes.fetch_add(bytes, std::memory_order_relaxed);
   if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace glint::test {
 
