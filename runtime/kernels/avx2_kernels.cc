@@ -82,7 +82,7 @@ struct Avx2 {
       for (int t = 0; t < kTokens; t += 2) {
         for (int r = 0; r < kRows; r += kRowStep) {
           Dot<kType, kRowStep, 2>(
-              {tile.rows + r, tile.x, tile.token + t, tile.out + t * tile.out_stride + r, tile.out_stride});
+              {tile.rows + r, tile.fetch, tile.x, tile.token + t, tile.out + t * tile.out_stride + r, tile.out_stride});
         }
       }
     } else {
@@ -108,7 +108,9 @@ struct Avx2 {
     const uint64_t columns = tile.x->columns;
     const uint64_t stride = tile.x->stride;
     const float* values = tile.x->values + tile.token * stride;
+    RowFetch fetch = tile.fetch;
     for (uint64_t c = 0; c < columns; c += 16) {
+      if constexpr (kTokens == 1) fetch.Bytes(kRows * 16 * (kType == WeightType::kF32 ? 4 : 2));
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
         const __m256 w_low = LoadEight<kType>(tile.rows[r], c);
@@ -128,7 +130,9 @@ struct Avx2 {
   static inline __attribute__((always_inline)) void AccumulateQuants(const DotTile& tile,
                                                                      Lanes (&lanes)[kTokens][kRows]) {
     const uint64_t pairs = (tile.x->columns + 63) / 64;
+    RowFetch fetch = tile.fetch;
     for (uint64_t p = 0; p < pairs; ++p) {
+      if constexpr (kTokens == 1) fetch.Bytes(kRows * (kType == WeightType::kQ8_0 ? 68 : 36));
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
@@ -173,14 +177,17 @@ struct Avx2 {
   }
 
   template <WeightType kType, int kRows>
-  static void AddScaled(const std::byte* const* rows, const float* h, uint64_t columns, uint64_t begin, uint64_t end,
-                        float* y) {
+  static void AddScaled(const std::byte* const* rows, RowFetch fetch, const float* h, uint64_t columns, uint64_t begin,
+                        uint64_t end, float* y) {
     __m256 factor[kRows];
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) factor[r] = _mm256_set1_ps(h[r]);
     if constexpr (kIsQuantized<kType>) {
       uint64_t j = begin;
-      for (; j + 32 <= end; j += 32) AddScaledBlock<kType, kRows>(rows, factor, columns, j, y + j);
+      for (; j + 32 <= end; j += 32) {
+        fetch.Bytes(kRows * (kType == WeightType::kQ8_0 ? 34 : 18));
+        AddScaledBlock<kType, kRows>(rows, factor, columns, j, y + j);
+      }
       if (j < end) {
         float tail[32];
         for (int i = 0; i < 4; ++i)
@@ -191,6 +198,7 @@ struct Avx2 {
       }
     } else {
       for (uint64_t j = begin; j < end; j += 8) {
+        fetch.Bytes(kRows * 8 * (kType == WeightType::kF32 ? 4 : 2));
         const __m256i mask = MaskTo(j, end);
         __m256 sum = _mm256_maskload_ps(y + j, mask);
 #pragma GCC unroll 4

@@ -110,7 +110,9 @@ struct Avx512 {
     const uint64_t columns = tile.x->columns;
     const uint64_t stride = tile.x->stride;
     const float* values = tile.x->values + tile.token * stride;
+    RowFetch fetch = tile.fetch;
     for (uint64_t c = 0; c < columns; c += 16) {
+      if constexpr (kTokens == 1) fetch.Bytes(kRows * 16 * (kType == WeightType::kF32 ? 4 : 2));
       __m512 w[kRows];
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
@@ -136,7 +138,9 @@ struct Avx512 {
     const int8_t* quants = tile.x->quants + tile.token * stride;
     const float* scales = tile.x->scales + tile.token * (stride / 32);
     const int32_t* group_sums = tile.x->group_sums + tile.token * (stride / 4);
+    RowFetch fetch = tile.fetch;
     for (uint64_t p = 0; p < pairs; ++p) {
+      if constexpr (kTokens == 1) fetch.Bytes(kRows * (kType == WeightType::kQ8_0 ? 68 : 36));
       __m512i w[kRows];
       __m512 row_scale[kRows];
 #pragma GCC unroll 8
@@ -165,15 +169,19 @@ struct Avx512 {
   }
 
   template <WeightType kType, int kRows>
-  static void AddScaled(const std::byte* const* rows, const float* h, uint64_t columns, uint64_t begin, uint64_t end,
-                        float* y) {
+  static void AddScaled(const std::byte* const* rows, RowFetch fetch, const float* h, uint64_t columns, uint64_t begin,
+                        uint64_t end, float* y) {
     __m512 factor[kRows];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) factor[r] = _mm512_set1_ps(h[r]);
     if constexpr (kIsQuantized<kType>) {
-      for (uint64_t j = begin; j < end; j += 32) AddScaledBlock<kType, kRows>(rows, factor, columns, j, end, y);
+      for (uint64_t j = begin; j < end; j += 32) {
+        fetch.Bytes(kRows * (kType == WeightType::kQ8_0 ? 34 : 18));
+        AddScaledBlock<kType, kRows>(rows, factor, columns, j, end, y);
+      }
     } else {
       for (uint64_t j = begin; j < end; j += 16) {
+        fetch.Bytes(kRows * 16 * (kType == WeightType::kF32 ? 4 : 2));
         const __mmask16 mask = MaskTo(j, end);
         __m512 sum = _mm512_maskz_loadu_ps(mask, y + j);
 #pragma GCC unroll 8
