@@ -34,14 +34,15 @@ std::string Describe(const FlashFile& file, const ReadEngine& engine) {
 
 }  // namespace
 
-// A read on its way. Bytes [0, done_bytes) of it are there; the engine reads on from attempt_start.
+// A read on its way. Bytes [0, done_bytes) of it are in place; the engine reads on from attempt_start.
 struct FlashReader::Pending {
   FlashRead read;
-  uint32_t wanted_bytes = 0;   // up to the end of the file at most
-  uint32_t done_bytes = 0;     // never counted beyond what the last attempt vouches for
-  uint32_t attempt_start = 0;  // done_bytes, aligned down where the attempt is direct
-  uint32_t retries = 0;        // in a row, without anything new
-  bool direct = false;         // whether the attempt is
+  uint32_t wanted_bytes = 0;    // up to the end of the file at most
+  uint32_t done_bytes = 0;      // less than furthest_bytes where an attempt may have spoilt what was read before
+  uint32_t furthest_bytes = 0;  // what any attempt has reached; less is nothing new
+  uint32_t attempt_start = 0;   // done_bytes, aligned down where the attempt is direct
+  uint32_t retries = 0;         // in a row, without anything new
+  bool direct = false;          // whether the attempt is
 };
 
 Result<std::unique_ptr<FlashReader>> FlashReader::Open(FlashFile file, IoEngineKind kind, const LogSink& log) {
@@ -136,6 +137,8 @@ Result<bool> FlashReader::TakeResult(const RawResult& result) {
   const FlashRead& read = pending.read;
   if (result.result < 0) {
     const int error = -result.result;
+    // A failed attempt may have written anywhere from its start on.
+    pending.done_bytes = pending.attempt_start;
     if (pending.direct && IsRefused(error)) {
       if (file_.direct() && log_) {
         log_(Concat(Quote(file_.name()), " is read through the page cache from now on: a direct read at offset ",
@@ -143,23 +146,23 @@ Result<bool> FlashReader::TakeResult(const RawResult& result) {
       }
       file_.DistrustDirect();
     } else if (!IsPutOff(error) || ++pending.retries > kReadRetriesMax) {
-      return file_.ReadError(read.offset, pending.wanted_bytes, pending.done_bytes, error);
+      return file_.ReadError(read.offset, pending.wanted_bytes, pending.furthest_bytes, error);
     }
   } else if (result.result == 0) {
-    return file_.ReadError(read.offset, pending.wanted_bytes, pending.done_bytes,
+    return file_.ReadError(read.offset, pending.wanted_bytes, pending.furthest_bytes,
                            "the file has shrunk since it was opened");
   } else {
     const uint32_t reached = pending.attempt_start + static_cast<uint32_t>(result.result);
-    const bool news = reached > pending.done_bytes;
-    // Less than before is possible after a restart at a block's beginning: only the last attempt is believed.
+    // After a restart at a block's beginning this may be less than before: only the last attempt is believed.
     pending.done_bytes = std::min(reached, pending.wanted_bytes);
     if (pending.done_bytes == pending.wanted_bytes) {
       if (!pending.direct) file_.DropPages(read.offset, pending.wanted_bytes);
       return true;
     }
-    pending.retries = news ? 0 : pending.retries + 1;
+    pending.retries = reached > pending.furthest_bytes ? 0 : pending.retries + 1;
+    pending.furthest_bytes = std::max(pending.furthest_bytes, reached);
     if (pending.retries > kReadRetriesMax) {
-      return file_.ReadError(read.offset, pending.wanted_bytes, pending.done_bytes,
+      return file_.ReadError(read.offset, pending.wanted_bytes, pending.furthest_bytes,
                              "reads keep ending there; the file may have shrunk since it was opened");
     }
   }

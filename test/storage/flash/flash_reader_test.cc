@@ -219,6 +219,19 @@ TEST_F(FlashReaderTest, RefusedDirectReadsFallBackToThePageCacheOnce) {
   }
 }
 
+TEST_F(FlashReaderTest, AFallbackReadsAgainWhatTheRefusedAttemptMayHaveSpoilt) {
+  // The first attempt ends in the middle of a block, the second begins with that block and is refused.
+  const std::unique_ptr<FlashReader> reader =
+      FaultyDirectOrNull({.faults = {{.kind = Fault::Kind::kEnd, .offset = 4100, .times = 1},
+                                     {.offset = 4500, .error = EINVAL, .direct_only = true}}});
+  SKIP_WITHOUT_DIRECT_IO(reader);
+  FlashRead read = At(0);
+  read.bytes = 16384;
+  ASSERT_TRUE(reader->ReadAll({&read, 1}).ok());
+  EXPECT_FALSE(reader->file().direct());
+  EXPECT_TRUE(Arrived(read));
+}
+
 TEST_F(FlashReaderTest, ARefusedBufferedReadIsAnError) {
   const std::unique_ptr<FlashReader> reader = Faulty({.faults = {{.offset = 0, .error = EINVAL}}});
   const FlashRead read = At(0);
@@ -237,6 +250,12 @@ TEST_F(FlashReaderTest, ReadsBeyondTheFileAreRefusedAndNothingIsStarted) {
               AllOf(HasSubstr("got " + std::to_string(kFileBytes - beyond.offset)), HasSubstr("ends there")));
   EXPECT_EQ(reader->in_flight(), 0u);
   EXPECT_EQ(reader->stats().flash_reads, 0u);
+  // Buffered, alignment is 1: not one byte more.
+  const std::unique_ptr<FlashReader> buffered = Faulty({});
+  beyond.bytes = static_cast<uint32_t>(kFileBytes - beyond.offset) + 1;
+  EXPECT_EQ(buffered->Submit({&beyond, 1}).code(), StatusCode::kIoError);
+  --beyond.bytes;
+  EXPECT_TRUE(buffered->ReadAll({&beyond, 1}).ok());
   const FlashRead far = {.offset = uint64_t{1} << 62, .into = buffer_.data(), .bytes = 4096};
   EXPECT_EQ(reader->Submit({&far, 1}).code(), StatusCode::kIoError);
 }
