@@ -1,8 +1,8 @@
-// What every command of the program shares: how it is added, and how it ends.
+// What the commands of the program share: how one is added, and how it ends.
 #ifndef GLINT_APPS_COMMAND_H_
 #define GLINT_APPS_COMMAND_H_
 
-#include <functional>
+#include <memory>
 #include <string>
 
 namespace CLI {
@@ -11,21 +11,26 @@ class App;
 
 namespace glint {
 
-// How a command ended. The process's exit code is 0 where `error` is empty, else 1; `error` is one line for people.
+// How a command ended: the process's exit code is 0 where `error` is empty, else 1. `error` is one line for people.
 struct Outcome {
   std::string error;
 };
 
-// Set by the command that the user chose, run after the command line was understood.
-using Action = std::function<Outcome()>;
+// Holds the options that the command line is parsed into, and runs on them.
+class Command {
+ public:
+  virtual ~Command() = default;
+  virtual Outcome Run() = 0;
+};
 
-void AddPackCommand(CLI::App* app, Action* action);
-void AddSynthCommand(CLI::App* app, Action* action);
-void AddInspectCommand(CLI::App* app, Action* action);
-void AddVerifyCommand(CLI::App* app, Action* action);
-void AddPlanCommand(CLI::App* app, Action* action);
-void AddRunCommand(CLI::App* app, Action* action);
-void AddEvalCommand(CLI::App* app, Action* action);
+// Each adds its subcommand to `app`, which must not outlive what is returned.
+std::unique_ptr<Command> AddPackCommand(CLI::App* app);
+std::unique_ptr<Command> AddInspectCommand(CLI::App* app);
+std::unique_ptr<Command> AddVerifyCommand(CLI::App* app);
+std::unique_ptr<Command> AddPlanCommand(CLI::App* app);
+std::unique_ptr<Command> AddRunCommand(CLI::App* app);
+std::unique_ptr<Command> AddEvalCommand(CLI::App* app);
+std::unique_ptr<Command> AddSynthCommand(CLI::App* app);
 
 }  // namespace glint
 

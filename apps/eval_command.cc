@@ -1,7 +1,5 @@
-// Perplexity over windows of a text, and what the predictor did. The protocol is the included models': non-overlapping
-// windows, the incomplete last one dropped, each fed as BOS + all of its tokens but the last, all of them predicted.
+// Perplexity over windows of a text, and what the predictor did.
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -15,13 +13,14 @@
 #include "glint/base/text.h"
 #include "runtime/c_api_options.h"
 #include "runtime/model.h"
-#include "runtime/session.h"
+#include "runtime/perplexity.h"
 
 namespace glint {
 
 namespace {
 
 struct Options {
+  glint_model_options model;
   std::string path;
   std::string text_file;
   uint32_t window = 256;
@@ -40,55 +39,13 @@ Result<std::vector<TokenId>> ReadTokens(const Model& model, const std::string& p
   return tokens;
 }
 
-// -log softmax(logits)[token], summed in double.
-double NegativeLogLikelihood(std::span<const float> logits, TokenId token) {
-  double maximum = logits[0];
-  for (const float logit : logits) maximum = std::max<double>(maximum, logit);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - maximum);
-  return maximum + std::log(sum) - logits[static_cast<size_t>(token)];
-}
-
-struct Evaluation {
-  uint64_t windows = 0;
-  uint64_t tokens = 0;
-  double nll = 0;  // summed
-  std::vector<LayerActivity> layers;
-
-  double Perplexity() const { return std::exp(nll / static_cast<double>(tokens)); }
-};
-
-Result<Evaluation> Evaluate(Model* model, const Options& options) {
+Result<Perplexity> Measure(Model* model, const Options& options) {
   GLINT_ASSIGN_OR_RETURN(const std::vector<TokenId> tokens, ReadTokens(*model, options.text_file));
-  uint64_t windows = tokens.size() / options.window;
-  if (options.windows_max != 0) windows = std::min(windows, options.windows_max);
-  if (windows == 0) {
-    return InvalidArgument(
-        Concat(options.text_file, " has ", tokens.size(), " tokens; one window takes ", options.window));
-  }
-  const TokenId bos = model->config().bos_id;
-  if (bos < 0) return Unsupported("the model has no BOS token, with which each window begins");
-  GLINT_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, Session::Open(model));
   ProgressBar bar("evaluating");
-  Evaluation evaluation;
-  std::vector<TokenId> fed(options.window);
-  for (uint64_t w = 0; w < windows; ++w) {
-    const std::span<const TokenId> window = std::span(tokens).subspan(w * options.window, options.window);
-    fed[0] = bos;
-    std::copy(window.begin(), window.end() - 1, fed.begin() + 1);
-    GLINT_RETURN_IF_ERROR(session->Rewind(0));
-    GLINT_RETURN_IF_ERROR(session->Feed(fed, [&](uint32_t position, std::span<const float> logits) -> Status {
-      const double nll = NegativeLogLikelihood(logits, window[position]);
-      if (!std::isfinite(nll)) return CorruptData(Concat("logits at position ", position, " are not numbers"));
-      evaluation.nll += nll;
-      return Status::Ok();
-    }));
-    evaluation.tokens += options.window;
-    evaluation.windows += 1;
-    bar.Update(w + 1, windows);
-  }
-  evaluation.layers = model->Activity();
-  return evaluation;
+  return MeasurePerplexity(model, tokens,
+                           {.window_tokens = options.window,
+                            .windows_max = options.windows_max,
+                            .progress = [&](uint64_t done, uint64_t total) { bar.Update(done, total); }});
 }
 
 // Both predictors of this version name every active neuron, since they compute what decides it.
@@ -112,20 +69,22 @@ Shares SharesOf(std::span<const LayerActivity> layers, uint32_t neurons) {
           .precision = sum.predicted == 0 ? 1 : static_cast<double>(sum.active) / static_cast<double>(sum.predicted)};
 }
 
-Status Eval(const Options& options, ModelOptions model_options) {
+Status Eval(const Options& options) {
+  GLINT_ASSIGN_OR_RETURN(ModelOptions model_options, ModelOptionsFromC(&options.model));
   model_options.measure_activity = true;
   if (model_options.context_max == 0) model_options.context_max = options.window;
   GLINT_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Open(options.path, model_options));
-  GLINT_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(model.get(), options));
+  GLINT_ASSIGN_OR_RETURN(const Perplexity perplexity, Measure(model.get(), options));
+  const std::vector<LayerActivity> activity = model->Activity();
   const uint32_t neurons = model->config().ffn_size;
-  const Shares all = SharesOf(evaluation.layers, neurons);
+  const Shares all = SharesOf(activity, neurons);
   if (!options.json) {
-    std::printf("perplexity %.5f over %llu tokens in %llu windows of %u; predictor %s\n", evaluation.Perplexity(),
-                static_cast<unsigned long long>(evaluation.tokens), static_cast<unsigned long long>(evaluation.windows),
+    std::printf("perplexity %.5f over %llu tokens in %llu windows of %u; predictor %s\n", perplexity.Value(),
+                static_cast<unsigned long long>(perplexity.tokens), static_cast<unsigned long long>(perplexity.windows),
                 options.window, std::string(model->predictor().name()).c_str());
     std::printf("layer  active  predicted  recall  precision\n");
-    for (size_t i = 0; i < evaluation.layers.size(); ++i) {
-      const Shares layer = SharesOf({&evaluation.layers[i], 1}, neurons);
+    for (size_t i = 0; i < activity.size(); ++i) {
+      const Shares layer = SharesOf({&activity[i], 1}, neurons);
       std::printf("%5zu %6.2f%% %9.2f%% %7.4f %10.4f\n", i, layer.active * 100, layer.predicted * 100, layer.recall,
                   layer.precision);
     }
@@ -134,8 +93,8 @@ Status Eval(const Options& options, ModelOptions model_options) {
     return Status::Ok();
   }
   nlohmann::ordered_json layers = nlohmann::ordered_json::array();
-  for (size_t i = 0; i < evaluation.layers.size(); ++i) {
-    const Shares layer = SharesOf({&evaluation.layers[i], 1}, neurons);
+  for (size_t i = 0; i < activity.size(); ++i) {
+    const Shares layer = SharesOf({&activity[i], 1}, neurons);
     layers.push_back({{"layer", i},
                       {"recall", layer.recall},
                       {"precision", layer.precision},
@@ -143,10 +102,10 @@ Status Eval(const Options& options, ModelOptions model_options) {
                       {"predicted_fraction", layer.predicted}});
   }
   const ModelStats stats = model->Stats();
-  const nlohmann::ordered_json report = {{"perplexity", evaluation.Perplexity()},
-                                         {"mean_nll", evaluation.nll / static_cast<double>(evaluation.tokens)},
-                                         {"tokens", evaluation.tokens},
-                                         {"windows", evaluation.windows},
+  const nlohmann::ordered_json report = {{"perplexity", perplexity.Value()},
+                                         {"mean_nll", perplexity.MeanNll()},
+                                         {"tokens", perplexity.tokens},
+                                         {"windows", perplexity.windows},
                                          {"window", options.window},
                                          {"predictor", model->predictor().name()},
                                          {"recall", all.recall},
@@ -164,28 +123,31 @@ Status Eval(const Options& options, ModelOptions model_options) {
   return Status::Ok();
 }
 
-}  // namespace
+class EvalCommand final : public Command {
+ public:
+  explicit EvalCommand(CLI::App* app);
+  Outcome Run() override { return {Eval(options_).message()}; }
 
-void AddEvalCommand(CLI::App* app, Action* action) {
-  auto options = std::make_shared<Options>();
-  auto given = std::make_shared<glint_model_options>();
+ private:
+  Options options_;
+};
+
+EvalCommand::EvalCommand(CLI::App* app) {
   CLI::App* command = app->add_subcommand("eval", "Measures perplexity, and which neurons were active and predicted");
-  command->add_option("-m,--model", options->path, "Model file")->required();
-  command->add_option("-f,--file", options->text_file, "Text")->required();
-  AddModelOptions(command, given.get());
+  command->add_option("-m,--model", options_.path, "Model file")->required();
+  command->add_option("-f,--file", options_.text_file, "Text")->required();
+  AddModelOptions(command, &options_.model);
   // --window is the evaluation's here; the cache's is not needed to measure quality.
   command->remove_option(command->get_option("--window"));
-  command->add_option("--window", options->window, "Tokens per window")
+  command->add_option("--window", options_.window, "Tokens per window")
       ->check(CLI::Range(1U, 1U << 20))
       ->capture_default_str();
-  command->add_option("--windows-max", options->windows_max, "At most so many windows; 0: all")->capture_default_str();
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->callback([options, given, action] {
-    *action = [options, given] {
-      const Result<ModelOptions> model = ModelOptionsFromC(given.get());
-      return Outcome{model.ok() ? Eval(*options, model.value()).message() : model.status().message()};
-    };
-  });
+  command->add_option("--windows-max", options_.windows_max, "At most so many windows; 0: all")->capture_default_str();
+  command->add_flag("--json", options_.json, "Print one JSON object");
 }
+
+}  // namespace
+
+std::unique_ptr<Command> AddEvalCommand(CLI::App* app) { return std::make_unique<EvalCommand>(app); }
 
 }  // namespace glint

@@ -126,14 +126,23 @@ Status Inspect(const Options& options) {
   return Status::Ok();
 }
 
+class InspectCommand final : public Command {
+ public:
+  explicit InspectCommand(CLI::App* app);
+  Outcome Run() override { return {Inspect(options_).message()}; }
+
+ private:
+  Options options_;
+};
+
+InspectCommand::InspectCommand(CLI::App* app) {
+  CLI::App* command = app->add_subcommand("inspect", "Shows what is in a model file or a checkpoint");
+  command->add_option("FILE", options_.path, "Model file, or folder of a checkpoint")->required();
+  command->add_flag("--json", options_.json, "Print one JSON object");
+}
+
 }  // namespace
 
-void AddInspectCommand(CLI::App* app, Action* action) {
-  auto options = std::make_shared<Options>();
-  CLI::App* command = app->add_subcommand("inspect", "Shows what is in a model file or a checkpoint");
-  command->add_option("FILE", options->path, "Model file, or folder of a checkpoint")->required();
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->callback([options, action] { *action = [options] { return Outcome{Inspect(*options).message()}; }; });
-}
+std::unique_ptr<Command> AddInspectCommand(CLI::App* app) { return std::make_unique<InspectCommand>(app); }
 
 }  // namespace glint

@@ -1,6 +1,7 @@
 // glint: one program, one command per file beside this one.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <map>
 #include <string>
 
 #include "apps/command.h"
@@ -10,21 +11,21 @@ int main(int argc, char** argv) {
   CLI::App app("glint runs language models that are larger than the memory they are given.", "glint");
   app.set_version_flag("--version", std::string("glint ") + glint_version());
   app.require_subcommand(1);
-  glint::Action action;
-  glint::AddPackCommand(&app, &action);
-  glint::AddInspectCommand(&app, &action);
-  glint::AddVerifyCommand(&app, &action);
-  glint::AddPlanCommand(&app, &action);
-  glint::AddRunCommand(&app, &action);
-  glint::AddEvalCommand(&app, &action);
-  glint::AddSynthCommand(&app, &action);
+  std::map<std::string, std::unique_ptr<glint::Command>> commands;
+  commands["pack"] = glint::AddPackCommand(&app);
+  commands["inspect"] = glint::AddInspectCommand(&app);
+  commands["verify"] = glint::AddVerifyCommand(&app);
+  commands["plan"] = glint::AddPlanCommand(&app);
+  commands["run"] = glint::AddRunCommand(&app);
+  commands["eval"] = glint::AddEvalCommand(&app);
+  commands["synth"] = glint::AddSynthCommand(&app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     // Prints help, the version, or what was wrong with the command line; help and version are no errors.
     return app.exit(error) == 0 ? 0 : 2;
   }
-  const glint::Outcome outcome = action();
+  const glint::Outcome outcome = commands.at(app.get_subcommands().front()->get_name())->Run();
   if (outcome.error.empty()) return 0;
   std::fprintf(stderr, "glint: %s\n", outcome.error.c_str());
   return 1;

@@ -1,5 +1,6 @@
 #include "apps/options.h"
 
+#include <cstdio>
 #include <map>
 
 #include "glint/base/units.h"
@@ -7,20 +8,18 @@
 namespace glint {
 
 CLI::Option* AddSizeOption(CLI::App* app, const std::string& names, uint64_t* bytes, const std::string& description) {
-  return app
-      ->add_option_function<std::string>(
-          names,
-          [bytes](const std::string& text) {
-            const Result<uint64_t> parsed = ParseBytes(text);
-            if (!parsed.ok()) throw CLI::ValidationError(parsed.status().message());  // CLI11's way to refuse
-            *bytes = parsed.value();
-          },
-          description)
-      ->type_name("SIZE");
+  const auto to_plain_bytes = [](std::string& text) -> std::string {
+    const Result<uint64_t> parsed = ParseBytes(text);
+    if (!parsed.ok()) return parsed.status().message();
+    text = std::to_string(parsed.value());
+    return {};
+  };
+  return app->add_option(names, *bytes, description)->transform(CLI::Validator(to_plain_bytes, ""))->type_name("SIZE");
 }
 
 void AddModelOptions(CLI::App* app, glint_model_options* options) {
   glint_model_options_init(options);
+  options->log = [](void*, const char* line) { std::fprintf(stderr, "%s\n", line); };
   AddSizeOption(app, "--budget", &options->budget_bytes,
                 "Most bytes that may be held, as 512MB or 4GiB (default: 75% of the available memory, or the cgroup's "
                 "limit less 64 MiB)");

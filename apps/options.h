@@ -15,7 +15,7 @@ namespace glint {
 CLI::Option* AddSizeOption(CLI::App* app, const std::string& names, uint64_t* bytes, const std::string& description);
 
 // The options that choose how a model is held and read: --budget, -c, --predictor, --window, --io, -t, --slots, --gaps.
-// `options` is initialised here and filled in by the parser; it outlives the parse.
+// Notices (which reader runs, what fell back) go to stderr. `options` is initialised here and filled in by the parser; it outlives the parse.
 void AddModelOptions(CLI::App* app, glint_model_options* options);
 
 }  // namespace glint

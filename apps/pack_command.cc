@@ -59,17 +59,26 @@ Status Pack(const Options& options) {
   return Status::Ok();
 }
 
+class PackCommand final : public Command {
+ public:
+  explicit PackCommand(CLI::App* app);
+  Outcome Run() override { return {Pack(options_).message()}; }
+
+ private:
+  Options options_;
+};
+
+PackCommand::PackCommand(CLI::App* app) {
+  CLI::App* command = app->add_subcommand("pack", "Makes a model file from a Hugging Face folder");
+  command->add_option("CHECKPOINT", options_.checkpoint, "Folder with config.json and safetensors (OPT)")->required();
+  command->add_option("-o,--output", options_.output, "Model file to write")->required();
+  command->add_option("--type", options_.type, "How weights are stored (default: f16)")
+      ->check(CLI::IsMember({"f16", "q8_0", "q4_0"}));
+  command->add_flag("--json", options_.json, "Print one JSON object");
+}
+
 }  // namespace
 
-void AddPackCommand(CLI::App* app, Action* action) {
-  auto options = std::make_shared<Options>();
-  CLI::App* command = app->add_subcommand("pack", "Makes a model file from a Hugging Face folder");
-  command->add_option("CHECKPOINT", options->checkpoint, "Folder with config.json and safetensors (OPT)")->required();
-  command->add_option("-o,--output", options->output, "Model file to write")->required();
-  command->add_option("--type", options->type, "How weights are stored (default: f16)")
-      ->check(CLI::IsMember({"f16", "q8_0", "q4_0"}));
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->callback([options, action] { *action = [options] { return Outcome{Pack(*options).message()}; }; });
-}
+std::unique_ptr<Command> AddPackCommand(CLI::App* app) { return std::make_unique<PackCommand>(app); }
 
 }  // namespace glint

@@ -19,7 +19,7 @@ namespace glint {
 namespace {
 
 struct Options {
-  ModelOptions model;
+  glint_model_options model;
   std::string path;
   bool json = false;
 };
@@ -50,9 +50,10 @@ Result<double> ProbeBandwidth(ModelFile* file) {
 }
 
 Status Plan(const Options& options) {
-  GLINT_ASSIGN_OR_RETURN(ModelFile file, ModelFile::Open(options.path, {.io = options.model.io}));
+  GLINT_ASSIGN_OR_RETURN(const ModelOptions model, ModelOptionsFromC(&options.model));
+  GLINT_ASSIGN_OR_RETURN(ModelFile file, ModelFile::Open(options.path, {.io = model.io}));
   GLINT_ASSIGN_OR_RETURN(const MemoryRequest request,
-                         ResolveRequest(file.directory(), options.model, file.reader().held_bytes()));
+                         ResolveRequest(file.directory(), model, file.reader().held_bytes()));
   GLINT_ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemory(file.directory(), request));
   const TrafficEstimate traffic = EstimateTraffic(file.directory(), request, plan);
   GLINT_ASSIGN_OR_RETURN(const double bandwidth, ProbeBandwidth(&file));
@@ -118,23 +119,24 @@ Status Plan(const Options& options) {
   return Status::Ok();
 }
 
+class PlanCommand final : public Command {
+ public:
+  explicit PlanCommand(CLI::App* app);
+  Outcome Run() override { return {Plan(options_).message()}; }
+
+ private:
+  Options options_;
+};
+
+PlanCommand::PlanCommand(CLI::App* app) {
+  CLI::App* command = app->add_subcommand("plan", "Shows how a budget would be used, without loading the model");
+  command->add_option("-m,--model", options_.path, "Model file")->required();
+  AddModelOptions(command, &options_.model);
+  command->add_flag("--json", options_.json, "Print one JSON object");
+}
+
 }  // namespace
 
-void AddPlanCommand(CLI::App* app, Action* action) {
-  auto options = std::make_shared<Options>();
-  auto given = std::make_shared<glint_model_options>();
-  CLI::App* command = app->add_subcommand("plan", "Shows how a budget would be used, without loading the model");
-  command->add_option("-m,--model", options->path, "Model file")->required();
-  AddModelOptions(command, given.get());
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->callback([options, given, action] {
-    *action = [options, given] {
-      const Result<ModelOptions> model = ModelOptionsFromC(given.get());
-      if (!model.ok()) return Outcome{model.status().message()};
-      options->model = model.value();
-      return Outcome{Plan(*options).message()};
-    };
-  });
-}
+std::unique_ptr<Command> AddPlanCommand(CLI::App* app) { return std::make_unique<PlanCommand>(app); }
 
 }  // namespace glint

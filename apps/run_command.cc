@@ -25,9 +25,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A longer prompt fits no context, and must not fill the memory before that is known.
-constexpr uint64_t kPromptBytesMax = 16 * kMiB;
-
 struct Options {
   glint_model_options model;
   glint_sampler_options sampler;
@@ -78,9 +75,9 @@ class InterruptHandler {
 
 double Milliseconds(uint64_t ns) { return static_cast<double>(ns) / 1e6; }
 
-class Run {
+class Generation {
  public:
-  explicit Run(const Options& options) : options_(options) {}
+  explicit Generation(const Options& options) : options_(options) {}
 
   Outcome Execute() {
     if (!OpenModel() || !ReadPrompt() || !Generate()) return {error_text_};
@@ -112,17 +109,20 @@ class Run {
       tokens_ = options_.token_ids;
       return true;
     }
+    // What is longer cannot fit the context, and is not read into memory to find that out.
+    const uint64_t bytes_max = uint64_t{info_.context_max} * info_.token_bytes_max;
     std::string prompt = options_.prompt;
     if (!options_.prompt_file.empty()) {
       std::ifstream file(options_.prompt_file, std::ios::binary);
-      if (!file) return Failed(Concat("cannot read the prompt file ", Quote(options_.prompt_file)));
-      prompt.resize(kPromptBytesMax + 1);
+      prompt.resize(bytes_max + 1);
       file.read(prompt.data(), static_cast<std::streamsize>(prompt.size()));
+      if (!file.is_open() || file.bad())
+        return Failed(Concat("cannot read the prompt file ", Quote(options_.prompt_file)));
       prompt.resize(static_cast<size_t>(file.gcount()));
-      if (file.bad()) return Failed(Concat("cannot read the prompt file ", Quote(options_.prompt_file)));
     }
-    if (prompt.size() > kPromptBytesMax) {
-      return Failed(Concat("the prompt is longer than ", FormatBytes(kPromptBytesMax)));
+    if (prompt.size() > bytes_max) {
+      return Failed(Concat("the prompt has more than ", bytes_max, " bytes and cannot fit the context of ",
+                           info_.context_max, " tokens"));
     }
     // A token has at least one byte, so there are never more tokens than bytes.
     tokens_.resize(prompt.size() + 1);
@@ -285,23 +285,27 @@ class Run {
   Clock::time_point end_;
 };
 
-void LogToStderr(void*, const char* line) { std::fprintf(stderr, "%s\n", line); }
+class RunCommand final : public Command {
+ public:
+  explicit RunCommand(CLI::App* app);
+  Outcome Run() override { return Generation(options_).Execute(); }
 
-}  // namespace
+ private:
+  Options options_;
+};
 
-void AddRunCommand(CLI::App* app, Action* action) {
-  auto options = std::make_shared<Options>();
+RunCommand::RunCommand(CLI::App* app) {
   CLI::App* command = app->add_subcommand("run", "Generates text; its costs go to stderr");
-  command->add_option("-m,--model", options->path, "Model file")->required();
+  command->add_option("-m,--model", options_.path, "Model file")->required();
   auto* prompt = command->add_option_group("prompt", "Where the text to continue comes from")->require_option(1);
-  prompt->add_option("-p,--prompt", options->prompt, "Text");
-  prompt->add_option("-f,--file", options->prompt_file, "File with the text");
-  prompt->add_option("--token-ids", options->token_ids, "Ids, separated by commas, used as they are without BOS")
+  prompt->add_option("-p,--prompt", options_.prompt, "Text");
+  prompt->add_option("-f,--file", options_.prompt_file, "File with the text");
+  prompt->add_option("--token-ids", options_.token_ids, "Ids, separated by commas, used as they are without BOS")
       ->delimiter(',');
-  command->add_option("-n,--predict", options->tokens_max,
+  command->add_option("-n,--predict", options_.tokens_max,
                       "Tokens to generate; -1: until the text or the context ends (default: -1)");
-  AddModelOptions(command, &options->model);
-  glint_sampler_options& sampler = options->sampler;
+  AddModelOptions(command, &options_.model);
+  glint_sampler_options& sampler = options_.sampler;
   glint_sampler_options_init(&sampler);
   command->add_option("--temp", sampler.temperature, "Temperature; 0: the most likely token")->capture_default_str();
   command->add_option("--top-k", sampler.top_k, "0: off")->capture_default_str();
@@ -311,13 +315,14 @@ void AddRunCommand(CLI::App* app, Action* action) {
   command->add_option("--repeat-last-n", sampler.repeat_last, "Tokens that the penalty looks back on")
       ->capture_default_str();
   command->add_option("-s,--seed", sampler.seed, "Seed of the draws")->capture_default_str();
-  command->add_flag("--special", options->special, "Special tokens in the prompt are parsed");
-  command->add_flag("--ignore-eos", options->ignore_eos, "Goes on after the end of text");
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->add_flag_callback(
-      "--log", [options] { options->model.log = LogToStderr; }, "Say on stderr which reader runs, and what fell back");
+  command->add_flag("--special", options_.special, "Special tokens in the prompt are parsed");
+  command->add_flag("--ignore-eos", options_.ignore_eos, "Goes on after the end of text");
+  command->add_flag("--json", options_.json, "Print one JSON object");
   command->set_config("--config", "", "Read options from a TOML or INI file, as `budget = \"512MB\"`");
-  command->callback([options, action] { *action = [options] { return Run(*options).Execute(); }; });
 }
+
+}  // namespace
+
+std::unique_ptr<Command> AddRunCommand(CLI::App* app) { return std::make_unique<RunCommand>(app); }
 
 }  // namespace glint

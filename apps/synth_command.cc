@@ -43,14 +43,20 @@ Status Synthesise(const Options& options) {
   return Status::Ok();
 }
 
-}  // namespace
+class SynthCommand final : public Command {
+ public:
+  explicit SynthCommand(CLI::App* app);
+  Outcome Run() override { return {Synthesise(options_).message()}; }
 
-void AddSynthCommand(CLI::App* app, Action* action) {
-  auto options = std::make_shared<Options>();
-  SyntheticOptions& model = options->model;
+ private:
+  Options options_;
+};
+
+SynthCommand::SynthCommand(CLI::App* app) {
+  SyntheticOptions& model = options_.model;
   CLI::App* command =
       app->add_subcommand("synth", "Makes a synthetic model file: random weights, for memory and I/O tests at size");
-  command->add_option("-o,--output", options->output, "Model file to write")->required();
+  command->add_option("-o,--output", options_.output, "Model file to write")->required();
   command->add_option("--layers", model.layer_count)->capture_default_str();
   command->add_option("--hidden", model.hidden_size, "Width of the residual stream")->capture_default_str();
   command->add_option("--ffn", model.ffn_size, "Neurons per layer")->capture_default_str();
@@ -58,15 +64,18 @@ void AddSynthCommand(CLI::App* app, Action* action) {
   command->add_option("--vocab", model.vocab_size, "Rows of the embedding; the byte tokenizer uses 260")
       ->capture_default_str();
   command->add_option("--context", model.context_max, "Positions")->capture_default_str();
-  command->add_option("--type", options->type, "How weights are stored")
+  command->add_option("--type", options_.type, "How weights are stored")
       ->check(CLI::IsMember({"f16", "q8_0", "q4_0"}))
       ->capture_default_str();
   command->add_option("--activity", model.activity, "Mean share of neurons that are active for a token")
       ->capture_default_str();
   command->add_option("--seed", model.seed)->capture_default_str();
   command->add_option("--name", model.name)->capture_default_str();
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->callback([options, action] { *action = [options] { return Outcome{Synthesise(*options).message()}; }; });
+  command->add_flag("--json", options_.json, "Print one JSON object");
 }
+
+}  // namespace
+
+std::unique_ptr<Command> AddSynthCommand(CLI::App* app) { return std::make_unique<SynthCommand>(app); }
 
 }  // namespace glint

@@ -41,14 +41,23 @@ Status Verify(const Options& options) {
   return Status::Ok();
 }
 
+class VerifyCommand final : public Command {
+ public:
+  explicit VerifyCommand(CLI::App* app);
+  Outcome Run() override { return {Verify(options_).message()}; }
+
+ private:
+  Options options_;
+};
+
+VerifyCommand::VerifyCommand(CLI::App* app) {
+  CLI::App* command = app->add_subcommand("verify", "Checks every checksum of a model file");
+  command->add_option("FILE", options_.file, "Model file")->required();
+  command->add_flag("--json", options_.json, "Print one JSON object");
+}
+
 }  // namespace
 
-void AddVerifyCommand(CLI::App* app, Action* action) {
-  auto options = std::make_shared<Options>();
-  CLI::App* command = app->add_subcommand("verify", "Checks every checksum of a model file");
-  command->add_option("FILE", options->file, "Model file")->required();
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->callback([options, action] { *action = [options] { return Outcome{Verify(*options).message()}; }; });
-}
+std::unique_ptr<Command> AddVerifyCommand(CLI::App* app) { return std::make_unique<VerifyCommand>(app); }
 
 }  // namespace glint

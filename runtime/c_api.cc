@@ -185,6 +185,7 @@ glint_status glint_model_get_info(const glint_model* model, glint_model_info* ou
     info.context_max = m.request().context;
     info.batch_max = m.plan().batch_max;
     info.threads = m.request().threads;
+    info.token_bytes_max = m.tokenizer_or_null() != nullptr ? m.tokenizer_or_null()->token_bytes_max() : 0;
     info.bos = config.bos_id;
     info.has_tokenizer = m.tokenizer_or_null() != nullptr ? 1 : 0;
     info.synthetic = config.synthetic ? 1 : 0;

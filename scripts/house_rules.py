@@ -137,8 +137,10 @@ class Tree:
             target = self.resolve(name) if is_quoted else None
             if target is None or target == "include/glint/glint.h":
                 continue
+            if component_of(target) == "base":
+                continue
             if component_of(target) != "apps":
-                self.report(path, line, "api only", f"{name}: this command works through glint/glint.h alone")
+                self.report(path, line, "api only", f"{name}: this command works through glint/glint.h and base alone")
                 continue
             for reached in self.reached_from(target):
                 if component_of(reached) not in ("apps", "api", "base"):

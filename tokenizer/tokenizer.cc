@@ -79,6 +79,10 @@ class Encoder {
   Status EncodeWords(std::string_view text) {
     while (!text.empty()) {
       const size_t bytes = FirstWordBytes(text);
+      if (bytes > kWordBytesMax) {
+        return InvalidArgument(
+            Concat("the text has ", bytes, " bytes without a break between words; the limit is ", kWordBytesMax));
+      }
       GLINT_RETURN_IF_ERROR(merger_.Append(text.substr(0, bytes), ids_));
       text.remove_prefix(bytes);
     }
@@ -99,6 +103,12 @@ Result<Tokenizer> Tokenizer::Open(std::span<const std::byte> section, std::strin
 }
 
 uint32_t Tokenizer::vocab_size() const { return section_.vocab_size(); }
+
+uint32_t Tokenizer::token_bytes_max() const {
+  size_t longest = 0;
+  for (uint32_t id = 0; id < vocab_size(); ++id) longest = std::max(longest, section_.Text(id).size());
+  return static_cast<uint32_t>(longest);
+}
 
 Status Tokenizer::Encode(std::string_view text, bool parse_special, std::vector<TokenId>* ids) const {
   constexpr size_t kTextBytesMax = (size_t{1} << 31) - 2;  // with a space in front, positions stay in 31 bits

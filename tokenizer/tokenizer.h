@@ -36,6 +36,9 @@ Result<std::vector<std::byte>> BuildTokenizerFromFolder(const std::string& folde
 // 256 byte tokens after `<s> <pad> </s> <unk>`, no merges: for synthetic models.
 std::vector<std::byte> BuildByteTokenizer();
 
+// What merging one word may take is bounded: about 48 bytes of scratch for each of its bytes.
+inline constexpr uint32_t kWordBytesMax = 128 * 1024;
+
 // A view of a section. Const after open, thread-safe. The section outlives it.
 class Tokenizer {
  public:
@@ -43,12 +46,14 @@ class Tokenizer {
   // offset.
   static Result<Tokenizer> Open(std::span<const std::byte> section, std::string_view file);
 
+  // Of the longest token's text. Looks at every token.
+  uint32_t token_bytes_max() const;
   uint32_t vocab_size() const;  // ids are 0 .. vocab_size - 1; some may have no token
 
   // Appends the ids of `text` (any bytes; what is not UTF-8 still round-trips). With `parse_special`, special tokens in
   // the text are matched first, longest first, as Hugging Face's tokenizers do; without, they are plain text. Added
   // tokens that are not special are matched always. Adds no BOS. kInvalidArgument where a byte has no token; `ids` is
-  // then as before. Needs up to 24 bytes of scratch per byte of the longest word; time is n log n in its length.
+  // then as before, or where a word is longer than kWordBytesMax. Time is n log n in the longest word's length.
   Status Encode(std::string_view text, bool parse_special, std::vector<TokenId>* ids) const;
 
   // The bytes of one token (of a special one: its text). Empty for an id without a token.

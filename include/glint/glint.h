@@ -1,7 +1,8 @@
-/* glint: runs language models larger than the memory they are given. This header is the whole public API and its manual.
+/* glint: runs language models larger than the memory they are given. This header is the whole public API and its
+ * manual.
  *
- * A model is a loaded model file: immutable, shared, thread-safe. A session is one timeline of tokens over it: used by one
- * thread at a time; sessions of one model may be stepped from different threads (their steps take turns).
+ * A model is a loaded model file: immutable, shared, thread-safe. A session is one timeline of tokens over it: used by
+ * one thread at a time; sessions of one model may be stepped from different threads (their steps take turns).
  *
  *     glint_error error = GLINT_ERROR_INIT;
  *     glint_model_options options;
@@ -18,11 +19,11 @@
  *
  * Conventions. Structs that may grow begin with struct_size, set by their _init function; fields beyond the caller's
  * struct_size are left alone. Functions that can fail return a glint_status and, where `error` is not NULL, fill in the
- * caller's glint_error. Arguments named out_... are written only on success. Close functions take the address of a handle,
- * accept NULL in it, and leave NULL. Text is UTF-8 with a length in bytes; sizes are bytes.
+ * caller's glint_error. Arguments named out_... are written only on success. Close functions take the address of a
+ * handle, accept NULL in it, and leave NULL. Text is UTF-8 with a length in bytes; sizes are bytes.
  *
- * The promise: the budget changes the speed, never the answer. Logits depend on the model file, the token ids and the named
- * predictor; not on budget, threads, batch, reader, cache or other sessions. */
+ * The promise: the budget changes the speed, never the answer. Logits depend on the model file, the token ids and the
+ * named predictor; not on budget, threads, batch, reader, cache or other sessions. */
 #ifndef GLINT_GLINT_H_
 #define GLINT_GLINT_H_
 
@@ -51,7 +52,8 @@ typedef struct glint_error {
   glint_status status;
   char message[1024];
 } glint_error;
-#define GLINT_ERROR_INIT {sizeof(glint_error), GLINT_OK, ""}
+#define GLINT_ERROR_INIT \
+  { sizeof(glint_error), GLINT_OK, "" }
 
 /* Returns the library's version, for example "0.1.0". */
 const char* glint_version(void);
@@ -61,7 +63,8 @@ typedef int32_t glint_token; /* 0 .. vocab_size - 1; -1: none */
 typedef struct glint_model glint_model;
 typedef struct glint_session glint_session;
 
-/* --- models -------------------------------------------------------------------------------------------------------- */
+/* --- models --------------------------------------------------------------------------------------------------------
+ */
 
 typedef enum glint_predictor {
   GLINT_PREDICTOR_AUTO = 0,  /* lossless: exact where the model's activation has exact zeros, else all */
@@ -82,28 +85,30 @@ typedef void (*glint_log_function)(void* user, const char* line);
 
 typedef struct glint_model_options {
   size_t struct_size;
-  uint64_t budget_bytes;      /* most that may be held; 0: 75% of the available memory or the cgroup's limit less 64 MiB */
-  uint32_t context_max;       /* positions of each session; 0: the smaller of the model's and 4096 */
-  uint32_t sessions_max;      /* sessions that may be open at once; their KV caches are part of the budget */
-  uint32_t threads;           /* 0: one per core that this process may use */
-  uint32_t batch_max;         /* tokens computed together while feeding; a tight budget makes it smaller */
-  uint32_t window_tokens;     /* neurons that the last so many tokens used keep their slots; 0: no cache */
-  uint32_t slots_max;         /* slots of the neuron cache over all layers; GLINT_AUTO: as many as the budget has */
-  uint32_t gap_bytes_max;     /* unwanted bytes worth reading to join two reads; 0: off; GLINT_AUTO: the default */
+  uint64_t budget_bytes;  /* most that may be held; 0: 75% of the available memory or the cgroup's limit less 64 MiB */
+  uint32_t context_max;   /* positions of each session; 0: the smaller of the model's and 4096 */
+  uint32_t sessions_max;  /* sessions that may be open at once; their KV caches are part of the budget */
+  uint32_t threads;       /* 0: one per core that this process may use */
+  uint32_t batch_max;     /* tokens computed together while feeding; a tight budget makes it smaller */
+  uint32_t window_tokens; /* neurons that the last so many tokens used keep their slots; 0: no cache */
+  uint32_t slots_max;     /* slots of the neuron cache over all layers; GLINT_AUTO: as many as the budget has */
+  uint32_t gap_bytes_max; /* unwanted bytes worth reading to join two reads; 0: off; GLINT_AUTO: the default */
   glint_predictor predictor;
   glint_io io;
   glint_log_function log; /* NULL: no log */
   void* log_user;
 } glint_model_options;
 
-/* Sets struct_size and the defaults: budget 0, context 0, 1 session, threads 0, batch 64, window 5, the rest automatic. */
+/* Sets struct_size and the defaults: budget 0, context 0, 1 session, threads 0, batch 64, window 5, the rest automatic.
+ */
 void glint_model_options_init(glint_model_options* options);
 
 /* Opens a model file made by `glint pack`. All memory is taken here; nothing is allocated while tokens are computed. */
-glint_status glint_model_open(const char* path, const glint_model_options* options, glint_model** out_model, glint_error* error);
+glint_status glint_model_open(const char* path, const glint_model_options* options, glint_model** out_model,
+                              glint_error* error);
 
-/* The same for `bytes` bytes at `offset` of an open file (an asset in an Android package); bytes 0: to its end. `fd` stays
- * the caller's and may be closed afterwards. */
+/* The same for `bytes` bytes at `offset` of an open file (an asset in an Android package); bytes 0: to its end. `fd`
+ * stays the caller's and may be closed afterwards. */
 glint_status glint_model_open_fd(int fd, uint64_t offset, uint64_t bytes, const glint_model_options* options,
                                  glint_model** out_model, glint_error* error);
 
@@ -125,10 +130,11 @@ typedef struct glint_model_info {
   uint32_t hidden_size;
   uint32_t ffn_size;
   uint32_t vocab_size;
-  uint32_t context_max; /* in effect */
-  uint32_t batch_max;   /* in effect */
-  uint32_t threads;     /* in effect */
-  glint_token bos;      /* -1: none */
+  uint32_t context_max;     /* in effect */
+  uint32_t batch_max;       /* in effect */
+  uint32_t threads;         /* in effect */
+  uint32_t token_bytes_max; /* of the longest token's text: longer texts than context_max of these cannot fit */
+  glint_token bos;          /* -1: none */
   int32_t has_tokenizer;
   int32_t synthetic; /* 1: random weights, made by `glint synth` */
   int32_t direct_io; /* 1: reads bypass the page cache */
@@ -155,30 +161,32 @@ typedef struct glint_stats {
 
 glint_status glint_model_get_stats(const glint_model* model, glint_stats* out_stats, glint_error* error);
 
-/* --- text ---------------------------------------------------------------------------------------------------------- */
+/* --- text ----------------------------------------------------------------------------------------------------------
+ */
 
-/* Writes the token ids of `text` to out_tokens, at most `capacity`, and their number to *out_count; where they do not fit,
- * the number needed is in *out_count and nothing is written to out_tokens: GLINT_INVALID_ARGUMENT. Adds no BOS. With
- * parse_special, special tokens in the text become their ids; otherwise they are text like any other. */
+/* Writes the token ids of `text` to out_tokens, at most `capacity`, and their number to *out_count; where they do not
+ * fit, the number needed is in *out_count and nothing is written to out_tokens: GLINT_INVALID_ARGUMENT. Adds no BOS.
+ * With parse_special, special tokens in the text become their ids; otherwise they are text like any other. */
 glint_status glint_tokenize(const glint_model* model, const char* text, size_t text_bytes, int parse_special,
                             glint_token* out_tokens, size_t capacity, size_t* out_count, glint_error* error);
 
-/* The bytes of one token, which may be part of a UTF-8 character; empty for special tokens and ids without a token. Valid
- * while the model is open. */
+/* The bytes of one token, which may be part of a UTF-8 character; empty for special tokens and ids without a token.
+ * Valid while the model is open. */
 glint_status glint_token_text(const glint_model* model, glint_token token, const char** out_text, size_t* out_bytes,
                               glint_error* error);
 
 /* 1 where the model ends its text with this token. */
 int glint_token_is_end(const glint_model* model, glint_token token);
 
-/* --- sessions ------------------------------------------------------------------------------------------------------ */
+/* --- sessions ------------------------------------------------------------------------------------------------------
+ */
 
 /* GLINT_OUT_OF_BUDGET where sessions_max are open. */
 glint_status glint_session_open(glint_model* model, glint_session** out_session, glint_error* error);
 void glint_session_close(glint_session** session);
 
-/* Computes `count` tokens at the session's end; afterwards the logits that follow the last of them are there. An error or a
- * cancellation leaves the session after the last batch that was finished, ready to go on. */
+/* Computes `count` tokens at the session's end; afterwards the logits that follow the last of them are there. An error
+ * or a cancellation leaves the session after the last batch that was finished, ready to go on. */
 glint_status glint_session_feed(glint_session* session, const glint_token* tokens, size_t count, glint_error* error);
 
 /* Tokens fed so far; with context_max of the model's info it tells how many more there is room for. */
@@ -188,7 +196,8 @@ uint32_t glint_session_position(const glint_session* session);
 glint_status glint_session_rewind(glint_session* session, uint32_t position, glint_error* error);
 
 /* The vocab_size logits after the last token; valid until the next call on this session. */
-glint_status glint_session_logits(glint_session* session, const float** out_logits, size_t* out_count, glint_error* error);
+glint_status glint_session_logits(glint_session* session, const float** out_logits, size_t* out_count,
+                                  glint_error* error);
 
 typedef struct glint_sampler_options {
   size_t struct_size;
@@ -205,20 +214,23 @@ typedef struct glint_sampler_options {
 void glint_sampler_options_init(glint_sampler_options* options);
 
 /* Chooses how the session samples from now on, and restarts its random state from the seed. */
-glint_status glint_session_set_sampler(glint_session* session, const glint_sampler_options* options, glint_error* error);
+glint_status glint_session_set_sampler(glint_session* session, const glint_sampler_options* options,
+                                       glint_error* error);
 
 /* Draws the token that follows; does not feed it. Never an id that the tokenizer does not know. */
 glint_status glint_session_sample(glint_session* session, glint_token* out_token, glint_error* error);
 
-/* The part of the text up to `token` that is whole UTF-8 characters and was not handed out before; with token -1, what is
- * left (U+FFFD for half a character). For showing text as it is made. Valid until the next call on this session. */
+/* The part of the text up to `token` that is whole UTF-8 characters and was not handed out before; with token -1, what
+ * is left (U+FFFD for half a character). For showing text as it is made. Valid until the next call on this session. */
 glint_status glint_session_show(glint_session* session, glint_token token, const char** out_text, size_t* out_bytes,
                                 glint_error* error);
 
-/* XXH3-64 over the float32 little-endian logits of each position sampled so far, -0 as +0: equal hashes mean equal bits. */
+/* XXH3-64 over the float32 little-endian logits of each position sampled so far, -0 as +0: equal hashes mean equal
+ * bits. */
 uint64_t glint_session_logits_hash(const glint_session* session);
 
-/* Makes a feed that is under way on another thread, or the next one, return GLINT_CANCELLED soon. Safe in signal handlers. */
+/* Makes a feed that is under way on another thread, or the next one, return GLINT_CANCELLED soon. Safe in signal
+ * handlers. */
 void glint_session_cancel(glint_session* session);
 
 #ifdef __cplusplus
