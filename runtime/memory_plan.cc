@@ -16,7 +16,8 @@ namespace glint {
 
 namespace {
 
-// More staging than this does not make reads deeper.
+// Less staging than this makes reads so short and shallow that a token takes minutes; more does not make them deeper.
+constexpr uint64_t kStagingBytesLeast = 1 * kMiB;
 constexpr uint64_t kStagingBytesMax = 8 * kMiB;
 // An entry of the directory in memory: name, numbers, and the allocator's share.
 constexpr uint64_t kDirectoryEntryBytes = 256;
@@ -81,10 +82,7 @@ class Planner {
     plan_.slots_per_layer.assign(config_.layer_count, 0);
     plan_.first_pinned.assign(config_.layer_count, 0);
     shares.slots = NeuronCache::HeldBytes(flash_, plan_.slots_per_layer);
-    for (const FfnEntry& entry : directory_.ffn) {
-      plan_.staging_bytes = std::max(plan_.staging_bytes, BundleStream::StagingBytesMin(entry.layout));
-    }
-    plan_.staging_bytes = AlignUp(plan_.staging_bytes, kPageBytes);
+    plan_.staging_bytes = StagingBytes(kStagingBytesLeast);
     shares.staging = plan_.staging_bytes + BundleStream::HeldBytes(bundles_max_);
     plan_.batch_max = 1;
     shares.scratch = ScratchBytes(1);
@@ -109,21 +107,36 @@ class Planner {
            Sampler::HeldBytes(config_.vocab_size);
   }
 
+  // `wanted` bytes, but no more than the largest layer can use or the request allows, and enough for any one bundle.
+  uint64_t StagingBytes(uint64_t wanted) const {
+    uint64_t least = 0;
+    uint64_t useful = 0;
+    for (const FfnEntry& entry : directory_.ffn) {
+      least = std::max(least, BundleStream::StagingBytesMin(entry.layout));
+      useful = std::max(useful, entry.layout.extent_bytes());
+    }
+    if (request_.staging_bytes_max) wanted = std::min(wanted, *request_.staging_bytes_max);
+    return AlignUp(std::max(least, std::min(wanted, useful)), kPageBytes);
+  }
+
+  // Staging and batch each take their part of what is left whole, used or not: a part rounded to what is used would
+  // make the rest smaller where the budget grows past a step.
   void GrowStaging() {
-    const uint64_t more =
-        AlignDown(std::min(left_ / 4, kStagingBytesMax - std::min(kStagingBytesMax, plan_.staging_bytes)), kPageBytes);
-    plan_.staging_bytes += more;
-    plan_.shares.staging += more;
+    const uint64_t before = plan_.staging_bytes;
+    const uint64_t more = std::min(left_ / 4, StagingBytes(kStagingBytesMax) - before);
+    plan_.staging_bytes += AlignDown(more, kPageBytes);
+    plan_.shares.staging += AlignDown(more, kPageBytes);
     left_ -= more;
   }
 
   void GrowBatch() {
     const uint64_t one = ScratchBytes(1);
+    const uint64_t more = std::min(left_ / 4, ScratchBytes(request_.batch_max) - one);
     uint32_t batch = request_.batch_max;
-    while (batch > 1 && ScratchBytes(batch) - one > left_ / 4) batch /= 2;
+    while (ScratchBytes(batch) - one > more) --batch;
     plan_.batch_max = batch;
     plan_.shares.scratch = ScratchBytes(batch);
-    left_ -= plan_.shares.scratch - one;
+    left_ -= more;
   }
 
   void PinFirstRows() {

@@ -1,9 +1,9 @@
 // Divides the budget into named shares before anything large is allocated. Pure: no file, no system call.
 //
-// What each token needs comes first (pinned weights, KV, scratch, one bundle of staging): that is the least budget.
-// What is left buys, in this order: staging for deep reads, a larger batch, the rows known first (with a predictor that
-// computes them: each of their bytes saves a byte on every token), and slots for the neuron cache, the same number for
-// each layer.
+// What each token needs comes first (pinned weights, KV, scratch, staging for a few long reads): that is the least
+// budget. What is left buys, in this order: staging for deep reads, a larger batch, the rows known first (with a
+// predictor that computes them: each of their bytes saves a byte on every token), and slots for the neuron cache, the
+// same number for each layer.
 #ifndef GLINT_RUNTIME_MEMORY_PLAN_H_
 #define GLINT_RUNTIME_MEMORY_PLAN_H_
 
@@ -25,8 +25,10 @@ struct MemoryRequest {
   uint32_t batch_max = 64;
   uint32_t window_tokens = 5;
   std::optional<uint32_t> slots_max;  // over all layers
-  bool rows_known_first = true;       // the predictor computes them (exact); else bundles are read whole
-  uint64_t reader_held_bytes = 0;     // rings, stacks
+  // At most so much staging (but never less than one bundle needs); for tests and experiments with small waves.
+  std::optional<uint64_t> staging_bytes_max;
+  bool rows_known_first = true;    // the predictor computes them (exact); else bundles are read whole
+  uint64_t reader_held_bytes = 0;  // rings, stacks
 };
 
 // Bytes. Their sum is at most the budget.

@@ -56,6 +56,7 @@ Result<MemoryRequest> ResolveRequest(const ModelDirectory& directory, const Mode
   request.batch_max = std::min(options.batch_max, request.context);
   request.window_tokens = options.window_tokens;
   request.slots_max = options.slots_max;
+  request.staging_bytes_max = options.staging_bytes_max;
   request.rows_known_first = MakePredictor(options.predictor, directory.config.activation)->needs_first_activations();
   request.reader_held_bytes = reader_held_bytes;
   return request;

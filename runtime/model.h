@@ -37,6 +37,7 @@ struct ModelOptions {
   uint32_t window_tokens = 5;
   std::optional<uint32_t> slots_max;
   std::optional<uint32_t> gap_bytes_max;
+  std::optional<uint64_t> staging_bytes_max;  // for tests and experiments with small waves
   PredictorKind predictor = PredictorKind::kAuto;
   IoEngineKind io = IoEngineKind::kAuto;
   const Kernels* kernels = nullptr;  // nullptr: the best

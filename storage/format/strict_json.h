@@ -1,5 +1,5 @@
 // Reads JSON from a file that is not trusted: limits on depth and count, no repeated keys, no unknown ones, and errors
-// that name the key. Only for .cc files of this folder: it speaks nlohmann's types.
+// that name the key. Only for .cc files of storage: it speaks nlohmann's types.
 #ifndef GLINT_STORAGE_FORMAT_STRICT_JSON_H_
 #define GLINT_STORAGE_FORMAT_STRICT_JSON_H_
 
