@@ -2,7 +2,7 @@
 # The arithmetic contract forbids contraction and fast-math; warnings are errors.
 find_package(Threads REQUIRED)
 
-set(GLINT_COMPILE_OPTIONS -Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers -ffp-contract=off)
+set(GLINT_COMPILE_OPTIONS -Wall -Wextra -Werror -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> -Wno-missing-field-initializers -ffp-contract=off)
 if(GLINT_SANITIZE)
   list(APPEND GLINT_COMPILE_OPTIONS -fsanitize=${GLINT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${GLINT_SANITIZE})

@@ -216,7 +216,8 @@ glint_status glint_model_get_stats(const glint_model* model, glint_stats* out_st
 
 glint_status glint_tokenize(const glint_model* model, const char* text, size_t text_bytes, int parse_special,
                             glint_token* out_tokens, size_t capacity, size_t* out_count, glint_error* error) {
-  if (model == nullptr || out_count == nullptr || (text == nullptr && text_bytes != 0)) {
+  if (model == nullptr || out_count == nullptr || (text == nullptr && text_bytes != 0) ||
+      (out_tokens == nullptr && capacity != 0)) {
     return Report(MissingArgument("glint_tokenize"), error);
   }
   return Guarded(error, [&]() -> Status {
