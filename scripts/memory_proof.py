@@ -31,7 +31,7 @@ MODEL_BYTES_MIN = 10**9
 REFUSAL_READ_BYTES_MAX = 8 * MIB  # header, directory and tables, but no weights
 REFUSAL_PEAK_BYTES_MAX = 64 * MIB
 CONTEXT = "256"
-RUN_ARGUMENTS = ["-c", CONTEXT, "-p", "The budget changes the speed, never the answer.", "-n", "12", "--temp", "0", "--ignore-eos"]
+RUN_ARGUMENTS = ["-c", CONTEXT, "-p", "glint", "-n", "8", "--temp", "0", "--ignore-eos"]
 SECONDS_MAX = 300
 
 
