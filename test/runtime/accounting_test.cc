@@ -209,7 +209,7 @@ uint64_t LeastBudgetFor(const std::vector<ModelOptions>& choices, const std::str
 // `window` is either 0 or keeps all that slots have room for; a shorter one drops bundles that `all` would keep.
 TEST_F(AccountingTest, ExactNeverMissesOrReadsMoreBytesThanAll) {
   constexpr uint64_t kMB = 1000000;
-  const std::span<const TokenId> tokens = std::span(prompts_).first(32);
+  const std::span<const TokenId> tokens = std::span(prompts_).first(24);
   const uint64_t least = LeastBudgetFor({Decoding(PredictorKind::kAll), Decoding(PredictorKind::kExact)}, path_);
   for (const uint32_t window : {0U, 512U}) {
     for (const uint64_t more :
@@ -248,13 +248,14 @@ TEST_F(AccountingTest, StepsAllocateNothing) {
       const std::unique_ptr<Model> model = Model::Open(path_, options).value();
       ASSERT_GT(model->plan().batch_max, 1U);
       const std::unique_ptr<Session> session = Session::Open(model.get()).value();
-      const std::span<const TokenId> tokens = std::span(prompts_).first(60);
+      const std::span<const TokenId> tokens = std::span(prompts_).first(24);
       // Batches of two sizes, then single tokens with all that a step of generating does.
       bool ok = true;
       const auto work = [&] {
-        ok = ok && session->Feed(tokens.first(40)).ok();
-        for (const TokenId& token : tokens.subspan(40)) ok = ok && session->Feed({&token, 1}).ok();
-        for (const TokenId& token : tokens) ok = ok && session->Feed({&token, 1}).ok() && session->Sample().ok();
+        ok = ok && session->Feed(tokens.first(20)).ok();
+        for (const TokenId& token : tokens.subspan(20)) {
+          ok = ok && session->Feed({&token, 1}).ok() && session->Sample().ok();
+        }
         ok = ok && session->Rewind(0).ok();
       };
       work();
