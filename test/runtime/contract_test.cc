@@ -160,6 +160,7 @@ struct Configuration {
   uint32_t window_tokens = 0;
   std::optional<uint32_t> slots_max;
   std::optional<uint32_t> gap_bytes_max;
+  std::optional<uint64_t> staging_bytes_max;  // 0: what one bundle needs
   Budget budget = Budget::kLeast;
   double budget_share = 0;  // of the feed-forward layers' bytes, added to the least budget
   std::vector<SessionPlan> sessions;
@@ -203,6 +204,7 @@ Configuration DrawConfiguration(uint64_t seed) {
   c.window_tokens = draw.OneOf(std::array{0U, 1U, 5U, 100U});
   if (draw.Chance(40)) c.slots_max = static_cast<uint32_t>(draw.UpTo(60));
   if (draw.Chance(60)) c.gap_bytes_max = draw.OneOf(std::array{0U, 0U, 4096U, 1U << 20});
+  if (draw.Chance(60)) c.staging_bytes_max = draw.OneOf(std::array<uint64_t, 3>{0, 8192, 20480});
   c.budget = draw.OneOf(std::array{Budget::kLeast, Budget::kLittleMore, Budget::kLittleMore, Budget::kEverything});
   c.budget_share = draw.Share() * 3;
   const uint64_t session_count = draw.Chance(60) ? 1 : 2 + draw.UpTo(kSessionsMax - 2);
@@ -235,6 +237,7 @@ std::string Describe(const Configuration& c) {
              c.window_tokens, ", budget ", NameOf(kBudgetNames, c.budget), " (", c.budget_share, ")");
   if (c.slots_max) text += Concat(", slots ", *c.slots_max);
   if (c.gap_bytes_max) text += Concat(", gap ", *c.gap_bytes_max);
+  if (c.staging_bytes_max) text += Concat(", staging ", *c.staging_bytes_max);
   for (const SessionPlan& s : c.sessions) {
     text +=
         Concat("; session of ", s.token_count, " tokens of sequence ", s.sequence, ", fed ",
@@ -275,6 +278,7 @@ Result<std::unique_ptr<Model>> OpenModel(const Configuration& c) {
                        .window_tokens = c.window_tokens,
                        .slots_max = c.slots_max,
                        .gap_bytes_max = c.gap_bytes_max,
+                       .staging_bytes_max = c.staging_bytes_max,
                        .predictor = c.predictor,
                        .kernels = c.kernels};
   options.context_max = kTokens;
@@ -418,6 +422,7 @@ TEST(ContractTest, EveryChoiceComesUpOften) {
     ++seen[Concat("budget ", NameOf(kBudgetNames, c.budget))];
     ++seen[Concat("sessions ", c.sessions.size())];
     ++seen[c.gap_bytes_max == 0U ? "gaps off" : "gaps on"];
+    ++seen[c.staging_bytes_max ? "little staging" : "staging as planned"];
     ++seen[c.batch_max == 1 ? "batch 1" : c.batch_max < 32 ? "batch 2 to 31" : "batch 32 to 64"];
     for (const SessionPlan& s : c.sessions) {
       ++seen[Concat("fed ", NameOf(kFeedingNames, s.feeding))];
@@ -426,7 +431,7 @@ TEST(ContractTest, EveryChoiceComesUpOften) {
     }
   }
   const size_t choices =
-      kShapes.size() + EnginesThatRun().size() + KernelsThatRun().size() + 3 + 5 + 4 + 3 + 3 + 2 + 3 + 3 + 2 + 2;
+      kShapes.size() + EnginesThatRun().size() + KernelsThatRun().size() + 3 + 5 + 4 + 3 + 3 + 2 + 2 + 3 + 3 + 2 + 2;
   EXPECT_EQ(seen.size(), choices);
   for (const auto& [choice, count] : seen) EXPECT_GE(count, choice == "batch 1" ? 2U : 30U) << choice;
 }
@@ -459,6 +464,7 @@ TEST(ContractTest, WaveSmallerThanTheActiveSet) {
       c.threads = 2;
       c.batch_max = 64;
       c.gap_bytes_max = 0;
+      c.staging_bytes_max = 0;
       c.sessions.resize(1);
       const std::unique_ptr<Model> model = OpenModel(c).value();
       ASSERT_NO_FATAL_FAILURE(ExpectWholePromptHasReferenceBits(model.get(), ReferenceOf(shape)));
