@@ -62,7 +62,8 @@ def observe(command):
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        killer = threading.Timer(SECONDS_MAX, process.kill)
+        # Not kill: memory_limited.sh passes this signal on, and would leave its child running if it were killed itself.
+        killer = threading.Timer(SECONDS_MAX, process.terminate)
         killer.start()
         _, status, usage = os.wait4(process.pid, 0)
         killer.cancel()
