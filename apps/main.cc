@@ -11,6 +11,11 @@ int main(int argc, char** argv) {
   CLI::App app("glint runs language models that are larger than the memory they are given.", "glint");
   app.set_version_flag("--version", std::string("glint ") + glint_version());
   app.require_subcommand(1);
+  app.failure_message([](const CLI::App* parsed, const CLI::Error& error) {
+    const std::vector<CLI::App*> chosen = parsed->get_subcommands();
+    const std::string command = chosen.empty() ? "" : chosen.front()->get_name() + " ";
+    return std::string("glint: ") + error.what() + "; see `glint " + command + "--help`\n";
+  });
   std::map<std::string, std::unique_ptr<glint::Command>> commands;
   commands["pack"] = glint::AddPackCommand(&app);
   commands["inspect"] = glint::AddInspectCommand(&app);

@@ -1,8 +1,9 @@
 #include "apps/options.h"
 
 #include <cstdio>
-#include <map>
+#include <utility>
 
+#include "glint/base/text.h"
 #include "glint/base/units.h"
 
 namespace glint {
@@ -17,6 +18,62 @@ CLI::Option* AddSizeOption(CLI::App* app, const std::string& names, uint64_t* by
   return app->add_option(names, *bytes, description)->transform(CLI::Validator(to_plain_bytes, ""))->type_name("SIZE");
 }
 
+namespace {
+
+// CLI11's own checks of the same say what they want in terms of their implementation.
+CLI::Validator AtLeastOne() {
+  const auto check = [](std::string& text) -> std::string {
+    const bool is_zero = !text.empty() && text.find_first_not_of('0') == text.npos;
+    return is_zero ? Concat("wanted at least 1, got ", text) : "";
+  };
+  return {check, ""};
+}
+
+// Replaces a name by its value; values themselves are not names.
+CLI::Validator OneOf(const std::vector<std::pair<std::string, int>>& values) {
+  const auto replace = [values](std::string& text) -> std::string {
+    std::string names;
+    for (const auto& [name, value] : values) {
+      if (text == name) {
+        text = std::to_string(value);
+        return {};
+      }
+      names += (names.empty() ? "" : ", ") + name;
+    }
+    return Concat("wanted one of ", names, "; got ", Quote(text));
+  };
+  return {replace, ""};
+}
+
+// Throws CLI11's errors, which end its parse. REQUIRES: called by that parse.
+void ApplyConfig(CLI::App* app, const std::string& file) {
+  CLI::ConfigTOML format;
+  for (const CLI::ConfigItem& item : format.from_file(file)) {
+    CLI::Option* option = item.parents.empty() ? app->get_option_no_throw("--" + item.name) : nullptr;
+    if (option == nullptr || !option->get_configurable()) {
+      throw CLI::ConfigError(
+          Concat(Quote(file), ": ", Quote(item.fullname()), " is no option of `glint ", app->get_name(), "`"));
+    }
+    if (!option->empty()) continue;  // the command line goes first
+    if (option->get_expected_min() == 0) {
+      option->add_result(option->get_flag_value(item.name, format.to_flag(item)));
+    } else {
+      option->add_result(item.inputs);
+    }
+    option->run_callback();
+  }
+}
+
+}  // namespace
+
+void AddConfigOption(CLI::App* app) {
+  app->add_option_function<std::string>(
+         "--config", [app](const std::string& file) { ApplyConfig(app, file); },
+         "Read options from a TOML or INI file, as `budget = \"512MB\"`; the command line goes first")
+      ->type_name("FILE")
+      ->configurable(false);
+}
+
 void AddModelOptions(CLI::App* app, glint_model_options* options) {
   glint_model_options_init(options);
   options->log = [](void*, const char* line) { std::fprintf(stderr, "%s\n", line); };
@@ -25,24 +82,20 @@ void AddModelOptions(CLI::App* app, glint_model_options* options) {
                 "limit less 64 MiB)");
   app->add_option("-c,--context", options->context_max,
                   "Positions of context (default: the smaller of the model's and 4096)")
-      ->check(CLI::PositiveNumber);
-  static const std::map<std::string, glint_predictor> kPredictors = {
-      {"auto", GLINT_PREDICTOR_AUTO}, {"exact", GLINT_PREDICTOR_EXACT}, {"all", GLINT_PREDICTOR_ALL}};
+      ->check(AtLeastOne());
   app->add_option("--predictor", options->predictor,
                   "How the active neurons are found; auto is lossless: exact where the model has exact zeros, else all")
-      ->transform(CLI::CheckedTransformer(kPredictors))
+      ->transform(
+          OneOf({{"auto", GLINT_PREDICTOR_AUTO}, {"exact", GLINT_PREDICTOR_EXACT}, {"all", GLINT_PREDICTOR_ALL}}))
       ->option_text("auto|exact|all");
   app->add_option("--window", options->window_tokens,
                   "Neurons that the last so many tokens used keep their slots; 0: no cache (default: 5)");
-  static const std::map<std::string, glint_io> kEngines = {
-      {"auto", GLINT_IO_AUTO}, {"uring", GLINT_IO_URING}, {"pread", GLINT_IO_PREAD}};
   app->add_option("--io", options->io, "Reader (default: auto, io_uring where the kernel allows it)")
-      ->transform(CLI::CheckedTransformer(kEngines))
+      ->transform(OneOf({{"auto", GLINT_IO_AUTO}, {"uring", GLINT_IO_URING}, {"pread", GLINT_IO_PREAD}}))
       ->option_text("auto|uring|pread");
-  app->add_option("-t,--threads", options->threads, "Compute threads (default: one per core)")
-      ->check(CLI::PositiveNumber);
+  app->add_option("-t,--threads", options->threads, "Compute threads (default: one per core)")->check(AtLeastOne());
   app->add_option("--batch", options->batch_max, "Tokens of the prompt computed together (default: 64)")
-      ->check(CLI::PositiveNumber);
+      ->check(AtLeastOne());
   app->add_option("--slots", options->slots_max, "At most so many slots over all layers; for experiments");
   app->add_option_function<std::string>(
          "--gaps", [options](const std::string& value) { options->gap_bytes_max = value == "off" ? 0 : GLINT_AUTO; },

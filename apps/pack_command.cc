@@ -31,10 +31,6 @@ Status Pack(const Options& options) {
   bool has_tokenizer = false;
   GLINT_ASSIGN_OR_RETURN(const std::vector<std::byte> tokenizer,
                          BuildTokenizerFromFolder(options.checkpoint, &has_tokenizer));
-  if (!has_tokenizer) {
-    std::fprintf(stderr, "warning: %s has no tokenizer; the model will run on --token-ids alone\n",
-                 options.checkpoint.c_str());
-  }
   ProgressBar bar("packing");
   std::signal(SIGINT, [](int) { interrupted = true; });
   GLINT_ASSIGN_OR_RETURN(
@@ -45,6 +41,10 @@ Status Pack(const Options& options) {
                .progress = [&](uint64_t done, uint64_t total) { bar.Update(done, total); },
                .log = [](std::string_view line) { std::fprintf(stderr, "%s\n", std::string(line).c_str()); },
                .cancel = &interrupted}));
+  if (!has_tokenizer) {
+    std::fprintf(stderr, "warning: %s has no tokenizer; the model will run on --token-ids alone\n",
+                 options.checkpoint.c_str());
+  }
   if (options.json) {
     const nlohmann::ordered_json report = {{"model_file", options.output},
                                            {"type", options.type},

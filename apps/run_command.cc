@@ -109,6 +109,7 @@ class Generation {
       tokens_ = options_.token_ids;
       return true;
     }
+    if (info_.has_tokenizer == 0) return Failed("the model has no tokenizer; use --token-ids");
     // What is longer cannot fit the context, and is not read into memory to find that out.
     const uint64_t bytes_max = uint64_t{info_.context_max} * info_.token_bytes_max;
     std::string prompt = options_.prompt;
@@ -318,7 +319,7 @@ RunCommand::RunCommand(CLI::App* app) {
   command->add_flag("--special", options_.special, "Special tokens in the prompt are parsed");
   command->add_flag("--ignore-eos", options_.ignore_eos, "Goes on after the end of text");
   command->add_flag("--json", options_.json, "Print one JSON object");
-  command->set_config("--config", "", "Read options from a TOML or INI file, as `budget = \"512MB\"`");
+  AddConfigOption(command);
 }
 
 }  // namespace
