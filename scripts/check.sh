@@ -97,11 +97,11 @@ part_tsan() {
 # fuzz_one NAME SECONDS: from the seeds of test/fuzz/corpus/NAME, which it leaves as they are. libFuzzer's own exit code
 # for a crash is 77, which would count as skipped.
 fuzz_one() {
-  local name=$1 seeds=()
+  local name=$1
   mkdir -p "build/fuzz/found/$name"
-  if [ -d "test/fuzz/corpus/$name" ]; then seeds=("test/fuzz/corpus/$name"); fi
-  "build/fuzz/test/fuzz/$name" -max_total_time="$2" -timeout=10 -error_exitcode=1 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
-    -artifact_prefix="build/fuzz/$name-" "build/fuzz/found/$name" ${seeds[@]+"${seeds[@]}"}
+  "build/fuzz/test/fuzz/$name" -max_total_time="$2" -max_len=4096 -timeout=10 -error_exitcode=1 -rss_limit_mb=2048 \
+    -verbosity=0 -print_funcs=0 -print_final_stats=1 -artifact_prefix="build/fuzz/$name-" \
+    "build/fuzz/found/$name" "test/fuzz/corpus/$name"
 }
 
 part_fuzz() {
