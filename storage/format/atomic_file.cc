@@ -22,6 +22,7 @@ constexpr size_t kBufferBytes = 1 * kMiB;
 constexpr int kOpenAttemptsMax = 8;
 
 Status CheckTarget(const std::string& path) {
+  if (path.empty()) return InvalidArgument("cannot write '': wanted a file's name, got none");
   struct stat target {};
   if (stat(path.c_str(), &target) != 0) {
     return errno == ENOENT ? Status::Ok() : ErrnoStatus(Concat("cannot write ", Quote(path)), errno);
@@ -34,8 +35,8 @@ Status CheckTarget(const std::string& path) {
   return Status::Ok();
 }
 
-// Returns a descriptor of the temporary file, empty and locked. The lock keeps a second writer of this process, or of
-// one with the same id in another container, from writing into the same file.
+// Returns a descriptor of the temporary file, empty and locked. The lock keeps a second writer from writing into the
+// same file; it ends with its process, so that what a killed one left is taken over.
 Result<int> OpenTemporary(const std::string& path) {
   const std::string what = Concat("cannot write ", Quote(path));
   for (int attempt = 0; attempt < kOpenAttemptsMax; ++attempt) {
@@ -73,7 +74,7 @@ Status SyncFolderOf(const std::string& path) {
 
 Result<AtomicFile> AtomicFile::Create(const std::string& path) {
   GLINT_RETURN_IF_ERROR(CheckTarget(path));
-  std::string temporary_path = Concat(path, ".tmp-", getpid());
+  std::string temporary_path = path + ".unfinished";
   GLINT_ASSIGN_OR_RETURN(const int fd, OpenTemporary(temporary_path));
   return AtomicFile(path, std::move(temporary_path), fd);
 }

@@ -12,11 +12,12 @@
 
 namespace glint {
 
-// Written front to back through a buffer of 1 MiB to `path`.tmp-<pid>, which is removed again unless Commit succeeds;
-// what a crash leaves of that name is written over by the next process of the same id.
+// Written front to back through a buffer of 1 MiB to `path`.unfinished, which is removed again unless Commit succeeds.
+// What a killed process leaves of that name is written over by the next one that writes to `path`.
 class AtomicFile {
  public:
-  // Refuses a target that could not be replaced: a folder, a device, a file that may not be written.
+  // Refuses a target that could not be replaced (a folder, a device, a file that may not be written) and one that
+  // another AtomicFile, of any process, is at work on.
   static Result<AtomicFile> Create(const std::string& path);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;

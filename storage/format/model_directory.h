@@ -102,6 +102,8 @@ struct Header {
   uint64_t directory_checksum = 0;
 };
 
+// Whether `bytes`, a file's first, are those of a model file of any version.
+bool HasModelMagic(std::span<const std::byte> bytes);
 std::array<std::byte, kHeaderBytes> SerializeHeader(const Header& header);
 // `bytes` are the file's first kHeaderBytes, or all there are. kCorruptData (not a glint file, truncated, checksum),
 // kUnsupported (version; names the command that repacks).

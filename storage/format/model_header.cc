@@ -45,6 +45,10 @@ Status NotAModelFile(std::span<const std::byte> bytes, std::string_view file) {
 
 }  // namespace
 
+bool HasModelMagic(std::span<const std::byte> bytes) {
+  return bytes.size() >= kMagic.size() && std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) == 0;
+}
+
 std::array<std::byte, kHeaderBytes> SerializeHeader(const Header& header) {
   std::array<std::byte, kHeaderBytes> bytes{};
   std::memcpy(bytes.data(), kMagic.data(), kMagic.size());
@@ -60,9 +64,7 @@ std::array<std::byte, kHeaderBytes> SerializeHeader(const Header& header) {
 // The order of the checks is that of the best message: what kind of file, which version, is all of it there, is it
 // whole.
 Result<Header> ParseHeader(std::span<const std::byte> bytes, uint64_t actual_file_bytes, std::string_view file) {
-  if (bytes.size() < kMagic.size() || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0) {
-    return NotAModelFile(bytes, file);
-  }
+  if (!HasModelMagic(bytes)) return NotAModelFile(bytes, file);
   if (bytes.size() < kHeaderBytes) {
     return CorruptData(Concat(Quote(file), ": truncated: wanted a header of ", kHeaderBytes, " bytes, got ",
                               bytes.size(), "; copy the file again"));

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "glint/base/text.h"
+#include "storage/flash/flash_file.h"
 #include "storage/format/atomic_file.h"
 #include "storage/format/checksum.h"
 
@@ -62,6 +63,20 @@ uint32_t TableOf(std::string_view name) {
   uint32_t layer = 0;
   for (const char c : name.substr(4, name.find('.', 4) - 4)) layer = layer * 10 + static_cast<uint32_t>(c - '0');
   return 1 + layer;
+}
+
+// A slip of the hand (`-o checkpoint/model.safetensors`) must not cost what cannot be made again.
+Status CheckReplaceable(const std::string& path) {
+  const Result<FlashFile> target = FlashFile::Open(path, DirectIo::kOff, {});
+  if (target.status().code() == StatusCode::kNotFound) return Status::Ok();
+  GLINT_RETURN_IF_ERROR(target.status());
+  std::array<std::byte, kHeaderBytes> memory;
+  const auto start = std::span(memory).first(std::min<uint64_t>(memory.size(), target->bytes()));
+  GLINT_RETURN_IF_ERROR(target->ReadBuffered(0, start));
+  if (start.empty() || HasModelMagic(start)) return Status::Ok();
+  return InvalidArgument(Concat("cannot write ", Quote(path),
+                                ": there is a file that is no model file, and only model files are replaced; ",
+                                "remove it or choose another name"));
 }
 
 }  // namespace
@@ -267,6 +282,7 @@ ModelWriter::~ModelWriter() = default;
 Result<ModelWriter> ModelWriter::Create(const std::string& path, const ModelConfig& config, WeightType type) {
   GLINT_RETURN_IF_ERROR(ValidateModelConfig(config));
   GLINT_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  GLINT_RETURN_IF_ERROR(CheckReplaceable(path));
   // The header's place; it is written last, so that only a whole file has one.
   GLINT_RETURN_IF_ERROR(file.Append(std::array<std::byte, kHeaderBytes>{}));
   return ModelWriter(std::make_unique<State>(std::move(file), config, type));

@@ -26,8 +26,8 @@ using NeuronSource =
 // the checksums (16 bytes per bundle) until the end, and a few MiB besides. Movable.
 class ModelWriter {
  public:
-  // Creates `path`.tmp-<pid> beside `path`; it is removed again unless Finish succeeds. FFN layers are stored as
-  // `type`.
+  // Creates `path`.unfinished beside `path`; it is removed again unless Finish succeeds. FFN layers are stored as
+  // `type`. kInvalidArgument where `path` is a file with something in it that is no model file: that is not replaced.
   static Result<ModelWriter> Create(const std::string& path, const ModelConfig& config, WeightType type);
   ModelWriter(ModelWriter&&) noexcept;
   ~ModelWriter();

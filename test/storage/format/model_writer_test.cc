@@ -64,19 +64,21 @@ TEST_F(ModelWriterTest, TheSameCallsGiveTheSameFile) {
 }
 
 TEST_F(ModelWriterTest, AbandonedWriterLeavesTheOldFile) {
-  WriteFile(path_, "old");
+  ASSERT_TRUE(test::WriteTinyModel(path_, config_, {}).ok());
+  const std::string old = ReadFile(path_);
   {
     ModelWriter writer = MakeWriter();
     ASSERT_TRUE(writer.WriteMatrix("token_embd.weight", WeightType::kF16, 260, 64, Constant(1)).ok());
     EXPECT_EQ(FilesIn(folder_.path()), 2U);
-    EXPECT_EQ(ReadFile(path_), "old");
+    EXPECT_TRUE(ReadFile(path_) == old);
   }
-  EXPECT_EQ(ReadFile(path_), "old");
+  EXPECT_TRUE(ReadFile(path_) == old);
   EXPECT_EQ(FilesIn(folder_.path()), 1U);
 }
 
-TEST_F(ModelWriterTest, ProcessThatDiesLeavesTheOldFileAndTheNextOneSucceeds) {
-  WriteFile(path_, "old");
+TEST_F(ModelWriterTest, ProcessThatDiesLeavesTheOldFileAndTheNextOneClearsUp) {
+  ASSERT_TRUE(test::WriteTinyModel(path_, config_, {}).ok());
+  const std::string old = ReadFile(path_);
   const pid_t child = fork();
   if (child == 0) {
     ModelWriter writer = MakeWriter();
@@ -86,12 +88,36 @@ TEST_F(ModelWriterTest, ProcessThatDiesLeavesTheOldFileAndTheNextOneSucceeds) {
   int how = 0;
   ASSERT_EQ(waitpid(child, &how, 0), child);
   ASSERT_TRUE(WIFSIGNALED(how));
-  EXPECT_EQ(ReadFile(path_), "old");
-  // What the dead process left must not stop one that has its id, as the first process of every container has.
-  fs::rename(path_ + ".tmp-" + std::to_string(child), path_ + ".tmp-" + std::to_string(getpid()));
-  ASSERT_TRUE(test::WriteTinyModel(path_, config_, {}).ok());
+  EXPECT_TRUE(ReadFile(path_) == old);
+  EXPECT_EQ(FilesIn(folder_.path()), 2U);
+  ASSERT_TRUE(test::WriteTinyModel(path_, config_, {.seed = 2}).ok());
+  EXPECT_FALSE(ReadFile(path_) == old);
   EXPECT_EQ(FilesIn(folder_.path()), 1U);
   EXPECT_TRUE(VerifyModelFile(path_, {}, {}).ok());
+}
+
+TEST_F(ModelWriterTest, SecondProcessAtTheSameTargetIsRefused) {
+  ModelWriter writer = MakeWriter();
+  const pid_t child = fork();
+  if (child == 0) _exit(ModelWriter::Create(path_, config_, WeightType::kF16).ok() ? 0 : 3);
+  int how = 0;
+  ASSERT_EQ(waitpid(child, &how, 0), child);
+  EXPECT_TRUE(WIFEXITED(how) && WEXITSTATUS(how) == 3);
+}
+
+TEST_F(ModelWriterTest, OnlyModelFilesAndEmptyOnesAreReplaced) {
+  for (const std::string& precious : {std::string("{}"), std::string(10000, 'x')}) {
+    WriteFile(path_, precious);
+    const Status refused = ModelWriter::Create(path_, config_, WeightType::kF16).status();
+    EXPECT_EQ(refused.code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(refused.message(), HasSubstr("no model file"));
+    EXPECT_EQ(ReadFile(path_), precious);
+    EXPECT_EQ(FilesIn(folder_.path()), 1U);
+  }
+  WriteFile(path_, "");
+  EXPECT_TRUE(test::WriteTinyModel(path_, config_, {}).ok());
+  WriteFile(path_, ReadFile(path_).substr(0, 5000));
+  EXPECT_TRUE(test::WriteTinyModel(path_, config_, {}).ok());
 }
 
 TEST_F(ModelWriterTest, SecondWriterToTheSameTargetIsRefused) {
@@ -107,6 +133,7 @@ TEST_F(ModelWriterTest, TargetsThatCannotBeAreRefusedAtOnce) {
   };
   EXPECT_THAT(error_of(folder_.path()), HasSubstr("got a folder"));
   EXPECT_THAT(error_of("/dev/null"), HasSubstr("got a device"));
+  EXPECT_THAT(error_of(""), HasSubstr("wanted a file's name"));
   EXPECT_THAT(error_of(folder_.Path("none/model.glint")), HasSubstr("No such file"));
   EXPECT_THAT(error_of("/proc/model.glint"), HasSubstr("cannot write"));
   WriteFile(path_, "old");
