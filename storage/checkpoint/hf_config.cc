@@ -134,10 +134,12 @@ Status NoConfig(const std::string& folder, const Status& why) {
   return InvalidArgument(Concat(Quote(folder), " is a file; wanted a Hugging Face checkpoint's folder"));
 }
 
-// The folder's name, without what a terminal should not be sent.
+// The folder's name, without what a terminal should not be sent and what the directory's JSON cannot hold.
 std::string NameOf(const std::string& folder) {
   std::error_code error;
-  std::string name = std::filesystem::canonical(folder, error).filename().string();
+  const json called = std::filesystem::canonical(folder, error).filename().string();
+  // Bytes that are not UTF-8 are left out: a character in their place could make the name longer than it may be.
+  std::string name = json::parse(called.dump(-1, ' ', /*ensure_ascii=*/false, json::error_handler_t::ignore));
   for (char& c : name) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '_';
   }

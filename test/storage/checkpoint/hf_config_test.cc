@@ -175,6 +175,15 @@ TEST(HfConfigTest, TheModelIsCalledAsItsFolder) {
   Result<HfConfig> hf = ReadHfConfig(folder.Path("opt-\ntiny/"));
   ASSERT_TRUE(hf.ok()) << hf.status().message();
   EXPECT_EQ(hf->config.name, "opt-_tiny");
+
+  // What is not UTF-8 would grow in the directory's JSON, and the longest such name be refused when all is written.
+  std::string strange = "opt-\xC3\xA9";
+  strange.append(200, '\xFF');
+  std::filesystem::create_directory(folder.Path(strange));
+  WriteText(folder.Path(strange) + "/config.json", R"({"model_type":"opt"})");
+  hf = ReadHfConfig(folder.Path(strange));
+  ASSERT_TRUE(hf.ok()) << hf.status().message();
+  EXPECT_EQ(hf->config.name, "opt-\xC3\xA9");
 }
 
 }  // namespace
