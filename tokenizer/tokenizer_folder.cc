@@ -19,13 +19,17 @@ struct CloseFile {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
 
+// Whether there is something of that name, if only a link that leads nowhere: reading it then says what is wrong.
+bool Exists(const std::string& path) {
+  struct stat info = {};
+  return lstat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
 // Reads a whole file. An absent one gives "" where it is optional.
 Result<std::string> ReadFile(const std::string& path, bool optional) {
+  if (optional && !Exists(path)) return std::string();
   struct stat info = {};
-  if (stat(path.c_str(), &info) != 0) {
-    if (errno == ENOENT && optional) return std::string();
-    return ErrnoStatus(Concat("cannot open ", Quote(path)), errno);
-  }
+  if (stat(path.c_str(), &info) != 0) return ErrnoStatus(Concat("cannot open ", Quote(path)), errno);
   if (!S_ISREG(info.st_mode)) return InvalidArgument(Concat(path, ": not a regular file"));
   const std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "rb"));
   if (file == nullptr) return ErrnoStatus(Concat("cannot open ", Quote(path)), errno);
@@ -37,11 +41,6 @@ Result<std::string> ReadFile(const std::string& path, bool optional) {
     return Unsupported(Concat(path, ": wanted at most ", kFileBytesMax, " bytes, got ", info.st_size));
   }
   return content;
-}
-
-bool Exists(const std::string& path) {
-  struct stat info = {};
-  return stat(path.c_str(), &info) == 0;
 }
 
 }  // namespace

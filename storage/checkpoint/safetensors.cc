@@ -99,6 +99,11 @@ Result<Safetensors> Safetensors::Open(const std::string& folder) {
 
 Status Safetensors::AddFile(const std::string& path) {
   GLINT_ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(path));
+  // A shard alone may have as many as that; a thousand such would take more memory than packing may.
+  if (file.tensors.size() > kSafetensorsTensorsMax - tensors_.size()) {
+    return CorruptData(
+        Concat(Quote(path), ": wanted at most ", kSafetensorsTensorsMax, " tensors in all shards, got more"));
+  }
   for (TensorInfo& tensor : file.tensors) {
     tensor.shard = static_cast<uint32_t>(files_.size());
     const auto [other, is_new] = tensors_.try_emplace(tensor.name, tensor);

@@ -10,7 +10,7 @@ namespace glint {
 
 bool PathExists(const std::string& path) {
   std::error_code error;
-  return std::filesystem::exists(path, error) && !error;
+  return std::filesystem::symlink_status(path, error).type() != std::filesystem::file_type::not_found;
 }
 
 Result<std::string> ReadTextFile(const std::string& path, uint64_t bytes_max) {

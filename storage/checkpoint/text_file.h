@@ -12,7 +12,7 @@ namespace glint {
 // More than any config.json or shard index has.
 inline constexpr uint64_t kJsonFileBytesMax = 4 << 20;
 
-// True where `path` leads to something, whatever it is.
+// True where there is something of that name, if only a link that leads nowhere: opening it then says what is wrong.
 bool PathExists(const std::string& path);
 
 // Reads a whole file. kNotFound, kIoError, kInvalidArgument where it is no file, kCorruptData where it is larger than

@@ -238,6 +238,21 @@ TEST_F(TokenizerFolderTest, AHugeFileIsRefusedUnread) {
   EXPECT_THAT(status.message(), HasSubstr("got 4294967296"));
 }
 
+TEST_F(TokenizerFolderTest, ALinkThatLeadsNowhereIsAnErrorNotAModelWithoutATokenizer) {
+  for (const char* name : {"tokenizer.json", "vocab.json", "special_tokens_map.json"}) {
+    const bool optional = std::string_view(name) == "special_tokens_map.json";
+    if (optional) {
+      Write("vocab.json", R"({"a":0})");
+      Write("merges.txt", "");
+    }
+    std::filesystem::create_symlink("nowhere", folder_.Path(name));
+    const Status status = BuildTokenizerFromFolder(folder_.path(), &found_).status();
+    EXPECT_EQ(status.code(), StatusCode::kNotFound);
+    EXPECT_THAT(status.message(), HasSubstr(name));
+    std::filesystem::remove(folder_.Path(name));
+  }
+}
+
 TEST_F(TokenizerFolderTest, AFolderInTheFilesPlaceIsRefused) {
   std::filesystem::create_directory(folder_.Path("tokenizer.json"));
   const Status status = BuildTokenizerFromFolder(folder_.path(), &found_).status();

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <limits>
 
 #include "storage/checkpoint/tensor_reader.h"
@@ -168,6 +169,30 @@ TEST_F(SafetensorsTest, FaultsOfTheIndexAreNamed) {
     EXPECT_FALSE(status.ok()) << c.index;
     EXPECT_THAT(status.message(), AllOf(HasSubstr("safetensors"), HasSubstr(c.says))) << c.index;
   }
+}
+
+TEST_F(SafetensorsTest, ShardsTogetherHaveNoMoreTensorsThanOneMayHave) {
+  uint64_t name = 0;
+  const auto write_shard = [&](const std::string& file, uint64_t count) {
+    std::string header = "{";
+    for (uint64_t i = 0; i < count; ++i) {
+      header += Concat(i == 0 ? "" : ",", "\"", name++, R"(":{"dtype":"F16","shape":[0],"data_offsets":[0,0]})");
+    }
+    WriteText(folder_.Path(file), SafetensorsBytes(header + "}", ""));
+  };
+  write_shard("one.safetensors", kSafetensorsTensorsMax - 2);
+  write_shard("two.safetensors", 2);
+  const std::string index = Concat(R"({"weight_map":{"0":"one.safetensors",")", name - 1, R"(":"two.safetensors"}})");
+  EXPECT_TRUE(IndexFault(index).ok());
+  write_shard("two.safetensors", 3);
+  EXPECT_THAT(IndexFault(index).message(), AllOf(HasSubstr("two.safetensors"), HasSubstr("262144 tensors")));
+}
+
+TEST_F(SafetensorsTest, LinkThatLeadsNowhereIsRefusedByItsName) {
+  std::filesystem::create_symlink("nowhere", folder_.Path("model.safetensors"));
+  const Status status = Safetensors::Open(folder_.path()).status();
+  EXPECT_EQ(status.code(), StatusCode::kNotFound);
+  EXPECT_THAT(status.message(), HasSubstr("cannot open '" + folder_.Path("model.safetensors")));
 }
 
 TEST_F(SafetensorsTest, PickleAloneIsRefusedWithTheCommandThatConvertsIt) {
