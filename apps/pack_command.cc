@@ -9,6 +9,7 @@
 #include "apps/progress_bar.h"
 #include "glint/base/text.h"
 #include "glint/base/units.h"
+#include "storage/checkpoint/hf_config.h"
 #include "storage/checkpoint/opt_packer.h"
 #include "tokenizer/tokenizer.h"
 
@@ -23,16 +24,25 @@ struct Options {
   bool json = false;
 };
 
-// Set by Ctrl-C; the packer then ends and leaves nothing behind.
+// Set by Ctrl-C and by what else asks a process to end; the packer then does, and leaves nothing behind.
 std::atomic<bool> interrupted = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
 
+void EndWhereAsked() {
+  for (const int each : {SIGINT, SIGTERM, SIGHUP}) {
+    // What is ignored (by nohup, by a shell for what runs behind it) stays so.
+    if (std::signal(each, [](int) { interrupted = true; }) == SIG_IGN) std::signal(each, SIG_IGN);
+  }
+}
+
 Status Pack(const Options& options) {
+  // What is no OPT checkpoint is told as that, before anything that its tokenizer may have.
+  GLINT_RETURN_IF_ERROR(ReadHfConfig(options.checkpoint).status());
   bool has_tokenizer = false;
   GLINT_ASSIGN_OR_RETURN(const std::vector<std::byte> tokenizer,
                          BuildTokenizerFromFolder(options.checkpoint, &has_tokenizer));
   ProgressBar bar("packing");
-  std::signal(SIGINT, [](int) { interrupted = true; });
+  EndWhereAsked();
   GLINT_ASSIGN_OR_RETURN(
       const ModelDirectory directory,
       PackOpt(options.checkpoint, options.output,
@@ -51,7 +61,7 @@ Status Pack(const Options& options) {
                                            {"has_tokenizer", has_tokenizer},
                                            {"file_bytes", directory.file_bytes},
                                            {"model_hash", Hex64(directory.hash)}};
-    std::printf("%s\n", report.dump().c_str());
+    std::printf("%s\n", report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   } else {
     std::printf("%s: %s, %u layers of %u neurons, %s\n", options.output.c_str(), directory.config.name.c_str(),
                 directory.config.layer_count, directory.config.ffn_size, FormatBytes(directory.file_bytes).c_str());

@@ -206,10 +206,12 @@ TEST_F(CommandLineTest, PackingToAFullDiskLeavesNothing) {
 
 TEST_F(CommandLineTest, AFullDiskLeavesTheFileThatWasThere) {
   const test::TempDir disk;
-  std::ofstream(disk.Path("x.glint")) << "as it was";
-  ExpectRefused(RunProgram({"pack", kTalesOpt, "-o", disk.Path("x.glint")}, {.file_bytes_max = 4'000'000}), {});
+  const std::string before = test::ReadAll(folder_.Path("tiny.glint"));
+  std::ofstream(disk.Path("x.glint"), std::ios::binary) << before;
+  ExpectRefused(RunProgram({"pack", kTalesOpt, "-o", disk.Path("x.glint")}, {.file_bytes_max = 4'000'000}),
+                {"File too large"});
   EXPECT_THAT(FilesIn(disk.path()), testing::ElementsAre("x.glint"));
-  EXPECT_EQ(test::ReadAll(disk.Path("x.glint")), "as it was");
+  EXPECT_TRUE(test::ReadAll(disk.Path("x.glint")) == before);
 }
 
 TEST_F(CommandLineTest, PackingToAFullFileSystemLeavesNothing) {
