@@ -45,31 +45,38 @@ CLI::Validator OneOf(const std::vector<std::pair<std::string, int>>& values) {
   return {replace, ""};
 }
 
-// Throws CLI11's errors, which end its parse. REQUIRES: called by that parse.
-void ApplyConfig(CLI::App* app, const std::string& file) {
-  CLI::ConfigTOML format;
-  for (const CLI::ConfigItem& item : format.from_file(file)) {
-    CLI::Option* option = item.parents.empty() ? app->get_option_no_throw("--" + item.name) : nullptr;
-    if (option == nullptr || !option->get_configurable()) {
-      throw CLI::ConfigError(
-          Concat(Quote(file), ": ", Quote(item.fullname()), " is no option of `glint ", app->get_name(), "`"));
+// Gives the options of `app` that are still empty the values that the file has for them. Returns what is wrong, or
+// nothing. REQUIRES: `app` is parsing, so that it checks what it is given here too.
+std::string ApplyConfig(CLI::App* app, const std::string& file) {
+  try {
+    CLI::ConfigTOML format;
+    for (const CLI::ConfigItem& item : format.from_file(file)) {
+      CLI::Option* option = item.parents.empty() ? app->get_option_no_throw("--" + item.name) : nullptr;
+      if (option == nullptr || !option->get_configurable()) {
+        return Concat(Quote(file), ": ", Quote(item.fullname()), " is no option of `glint ", app->get_name(), "`");
+      }
+      if (!option->empty()) continue;  // the command line goes first
+      if (option->get_expected_min() == 0) {
+        option->add_result(option->get_flag_value(item.name, format.to_flag(item)));
+      } else {
+        option->add_result(item.inputs);
+      }
+      option->run_callback();
     }
-    if (!option->empty()) continue;  // the command line goes first
-    if (option->get_expected_min() == 0) {
-      option->add_result(option->get_flag_value(item.name, format.to_flag(item)));
-    } else {
-      option->add_result(item.inputs);
-    }
-    option->run_callback();
+  } catch (const CLI::Error& error) {
+    return error.what();
   }
+  return {};
 }
 
 }  // namespace
 
 void AddConfigOption(CLI::App* app) {
-  app->add_option_function<std::string>(
-         "--config", [app](const std::string& file) { ApplyConfig(app, file); },
-         "Read options from a TOML or INI file, as `budget = \"512MB\"`; the command line goes first")
+  const auto apply = [app](std::string& file) { return ApplyConfig(app, file); };
+  app->add_option("--config",
+                  "Read options from a TOML or INI file, as `budget = \"512MB\"`; the command line goes first")
+      ->check(CLI::ExistingFile)  // an empty one is read where this is a folder
+      ->check(CLI::Validator(apply, ""))
       ->type_name("FILE")
       ->configurable(false);
 }
@@ -88,8 +95,9 @@ void AddModelOptions(CLI::App* app, glint_model_options* options) {
       ->transform(
           OneOf({{"auto", GLINT_PREDICTOR_AUTO}, {"exact", GLINT_PREDICTOR_EXACT}, {"all", GLINT_PREDICTOR_ALL}}))
       ->option_text("auto|exact|all");
-  app->add_option("--window", options->window_tokens,
-                  "Neurons that the last so many tokens used keep their slots; 0: no cache (default: 5)");
+  app->add_option(
+      "--window", options->window_tokens,
+      "Neurons that the last so many tokens used keep their slots; 0: no cache (default: as many as slots go)");
   app->add_option("--io", options->io, "Reader (default: auto, io_uring where the kernel allows it)")
       ->transform(OneOf({{"auto", GLINT_IO_AUTO}, {"uring", GLINT_IO_URING}, {"pread", GLINT_IO_PREAD}}))
       ->option_text("auto|uring|pread");

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "glint/base/status.h"
+#include "storage/cache/residency.h"
 #include "storage/format/bundle_layout.h"
 #include "storage/format/model_directory.h"
 
@@ -23,7 +24,7 @@ struct MemoryRequest {
   uint32_t sessions_max = 1;
   uint32_t threads = 1;
   uint32_t batch_max = 64;
-  uint32_t window_tokens = 5;
+  uint32_t window_tokens = kWindowUnbounded;
   std::optional<uint32_t> slots_max;  // over all layers
   // At most so much staging (but never less than one bundle needs); for tests and experiments with small waves.
   std::optional<uint64_t> staging_bytes_max;

@@ -34,7 +34,7 @@ struct ModelOptions {
   uint32_t sessions_max = 1;
   uint32_t threads = 0;  // 0: one per core that this process may use
   uint32_t batch_max = 64;
-  uint32_t window_tokens = 5;
+  uint32_t window_tokens = kWindowUnbounded;
   std::optional<uint32_t> slots_max;
   std::optional<uint32_t> gap_bytes_max;
   std::optional<uint64_t> staging_bytes_max;  // for tests and experiments with small waves

@@ -66,52 +66,67 @@ LaneRange SplitRange(uint64_t count, uint64_t grain, uint32_t lane, uint32_t lan
   return {bound(lane), bound(uint64_t{lane} + 1)};
 }
 
-// A round: the caller writes `function` and the number of workers that owe an answer, then moves `round` on, which
-// publishes both. Each worker calls the function and takes itself off `unfinished`. The next round begins only when
-// that is 0, so no worker can miss one, and no worker reads `function` while it is written.
+// A round has one share of work for each lane. Whoever is awake claims the next share, the caller too, so that the
+// caller never waits for a worker that has not got a core yet, only for shares that are under way. A share is claimed
+// by moving `claims` on from {round, share} to {round, share + 1}: that succeeds only while the round is not over, so
+// `function` is that round's, and it is not written again before all its shares are finished.
 struct ThreadPool::State {
   uint32_t lanes = 1;
   bool spin = true;
-  const LaneFunction* function = nullptr;  // null in the last round, which ends the workers
+  const LaneFunction* function = nullptr;
+  std::atomic<bool> ended = false;
   // Apart from each other, so that spinning on one does not slow down changes of the other.
-  alignas(64) std::atomic<uint32_t> round{0};
-  alignas(64) std::atomic<uint32_t> unfinished{0};
+  alignas(64) std::atomic<uint32_t> round{0};       // what workers wait on
+  alignas(64) std::atomic<uint64_t> claims{0};      // round << 32 | the next share
+  alignas(64) std::atomic<uint32_t> unfinished{0};  // shares of the round
 
-  struct Worker {
-    State* state = nullptr;
-    uint32_t lane = 0;
-    pthread_t thread{};
-  };
-  std::array<Worker, kThreadsMax> workers;  // [1, started)
+  std::array<pthread_t, kThreadsMax> workers;  // [1, started)
   uint32_t started = 1;
 
   ~State() {
-    Begin(nullptr);
-    for (uint32_t lane = 1; lane < started; ++lane) pthread_join(workers[lane].thread, nullptr);
+    ended.store(true, std::memory_order_relaxed);
+    WakeWorkers();
+    for (uint32_t lane = 1; lane < started; ++lane) pthread_join(workers[lane], nullptr);
   }
 
-  void Begin(const LaneFunction* f) {
-    function = f;
-    unfinished.store(started - 1, std::memory_order_relaxed);
+  void WakeWorkers() {
     round.fetch_add(1, std::memory_order_release);
     round.notify_all();
   }
 
-  void AwaitWorkers() {
+  void Run(const LaneFunction& f) {
+    function = &f;
+    unfinished.store(lanes, std::memory_order_relaxed);
+    const uint64_t next_round = (claims.load(std::memory_order_relaxed) >> 32) + 1;
+    claims.store(next_round << 32, std::memory_order_release);
+    WakeWorkers();
+    WorkOff();
     for (uint32_t left = 0; (left = unfinished.load(std::memory_order_acquire)) != 0;) {
       WaitWhile(unfinished, left, spin);
     }
   }
 
+  // Claims and runs shares until none is left.
+  void WorkOff() {
+    uint64_t claim = claims.load(std::memory_order_acquire);
+    while (static_cast<uint32_t>(claim) < lanes) {
+      if (!claims.compare_exchange_weak(claim, claim + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+        continue;
+      (*function)(static_cast<uint32_t>(claim), lanes);
+      if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished.notify_one();
+      claim = claims.load(std::memory_order_acquire);
+    }
+  }
+
   static void* WorkerMain(void* argument) {
-    const auto& worker = *static_cast<const Worker*>(argument);
-    State& state = *worker.state;
+    State& state = *static_cast<State*>(argument);
     const FloatEnvironment environment;
-    for (uint32_t seen = 0;; ++seen) {
+    uint32_t seen = 0;
+    while (true) {
       WaitWhile(state.round, seen, state.spin);
-      if (state.function == nullptr) return nullptr;
-      (*state.function)(worker.lane, state.lanes);
-      if (state.unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) state.unfinished.notify_one();
+      seen = state.round.load(std::memory_order_acquire);
+      if (state.ended.load(std::memory_order_relaxed)) return nullptr;
+      state.WorkOff();
     }
   }
 
@@ -122,9 +137,7 @@ struct ThreadPool::State {
     }
     int error = pthread_attr_setstacksize(&attributes, kStackBytes);
     for (; error == 0 && started < lanes; ++started) {
-      workers[started].state = this;
-      workers[started].lane = started;
-      error = pthread_create(&workers[started].thread, &attributes, WorkerMain, &workers[started]);
+      error = pthread_create(&workers[started], &attributes, WorkerMain, this);
       if (error != 0) break;
     }
     pthread_attr_destroy(&attributes);
@@ -150,9 +163,8 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::Create(uint32_t lanes) {
 uint32_t ThreadPool::lanes() const { return state_->lanes; }
 
 void ThreadPool::Run(LaneFunction f) {
-  if (state_->lanes > 1) state_->Begin(&f);
-  f(0, state_->lanes);
-  if (state_->lanes > 1) state_->AwaitWorkers();
+  if (state_->lanes == 1) return f(0, 1);
+  state_->Run(f);
 }
 
 }  // namespace glint

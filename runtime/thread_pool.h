@@ -1,4 +1,4 @@
-// A fork-join pool: one function on all lanes, and back. Lane 0 is the caller.
+// A fork-join pool: a function of so many lanes of work, and back. Which thread runs which lane is not fixed.
 #ifndef GLINT_RUNTIME_THREAD_POOL_H_
 #define GLINT_RUNTIME_THREAD_POOL_H_
 
@@ -40,7 +40,8 @@ class ThreadPool {
   static Result<std::unique_ptr<ThreadPool>> Create(uint32_t lanes);  // 1 .. kThreadsMax; 1 starts no thread
   ~ThreadPool();
   uint32_t lanes() const;
-  // Calls f(lane, lanes()) once on each lane and returns when all have returned.
+  // Calls f(lane, lanes()) once for each lane, on the caller's thread and the workers', and returns when all have
+  // returned. The caller takes on the lanes of workers that do not get a core.
   void Run(LaneFunction f);
 
  private:

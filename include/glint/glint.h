@@ -90,7 +90,8 @@ typedef struct glint_model_options {
   uint32_t sessions_max;  /* sessions that may be open at once; their KV caches are part of the budget */
   uint32_t threads;       /* 0: one per core that this process may use */
   uint32_t batch_max;     /* tokens computed together while feeding; a tight budget makes it smaller */
-  uint32_t window_tokens; /* neurons that the last so many tokens used keep their slots; 0: no cache */
+  uint32_t window_tokens; /* neurons that the last so many tokens used keep their slots; 0: no cache; GLINT_AUTO: as
+                           * many tokens as the slots have room for */
   uint32_t slots_max;     /* slots of the neuron cache over all layers; GLINT_AUTO: as many as the budget has */
   uint32_t gap_bytes_max; /* unwanted bytes worth reading to join two reads; 0: off; GLINT_AUTO: the default */
   glint_predictor predictor;
@@ -99,7 +100,7 @@ typedef struct glint_model_options {
   void* log_user;
 } glint_model_options;
 
-/* Sets struct_size and the defaults: budget 0, context 0, 1 session, threads 0, batch 64, window 5, the rest automatic.
+/* Sets struct_size and the defaults: budget 0, context 0, 1 session, threads 0, batch 64, the rest automatic.
  */
 void glint_model_options_init(glint_model_options* options);
 

@@ -24,7 +24,7 @@ namespace glint {
 
 struct NeuronCacheOptions {
   BundlePart part = BundlePart::kWhole;  // what slots hold: whole bundles, or rests where the first rows are known
-  uint32_t window_tokens = 5;
+  uint32_t window_tokens = kWindowUnbounded;
 };
 
 struct NeuronCacheStats {

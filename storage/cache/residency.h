@@ -8,6 +8,7 @@
 #define GLINT_STORAGE_CACHE_RESIDENCY_H_
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -15,6 +16,10 @@
 #include "glint/base/ids.h"
 
 namespace glint {
+
+// A window of all tokens so far: what was used least recently makes room, and nothing leaves before its room is needed.
+// The default, since a shorter window only leaves slots empty; those are for comparing with the paper's.
+inline constexpr uint32_t kWindowUnbounded = std::numeric_limits<uint32_t>::max();
 
 class Residency {
  public:

@@ -181,7 +181,7 @@ TEST_F(AccountingTest, ExactWithRowsNotPinnedReadsWhatIsActiveAndWhatIsNotPinned
 
 TEST_F(AccountingTest, WindowSavesReads) {
   std::vector<Traffic> by_window;
-  for (const uint32_t window : {0U, 1U, 5U, 100U}) {
+  for (const uint32_t window : {0U, 1U, 5U, kWindowUnbounded}) {
     ModelOptions options = Decoding(PredictorKind::kExact);
     options.window_tokens = window;
     options.gap_bytes_max = 0;
@@ -211,7 +211,7 @@ TEST_F(AccountingTest, ExactNeverMissesOrReadsMoreBytesThanAll) {
   constexpr uint64_t kMB = 1000000;
   const std::span<const TokenId> tokens = std::span(prompts_).first(24);
   const uint64_t least = LeastBudgetFor({Decoding(PredictorKind::kAll), Decoding(PredictorKind::kExact)}, path_);
-  for (const uint32_t window : {0U, 512U}) {
+  for (const uint32_t window : {0U, kWindowUnbounded}) {
     for (const uint64_t more :
          {0 * kMB, 2 * kMB, 4 * kMB, 6 * kMB, 8 * kMB, 10 * kMB, 10800000UL, 11300000UL, 20 * kMB}) {
       if (window == 0 && more % (4 * kMB) != 0) continue;  // without slots little changes

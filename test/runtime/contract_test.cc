@@ -201,7 +201,7 @@ Configuration DrawConfiguration(uint64_t seed) {
   c.predictor = draw.OneOf(std::array{PredictorKind::kAll, PredictorKind::kExact, PredictorKind::kAuto});
   c.threads = static_cast<uint32_t>(1 + draw.UpTo(4));
   c.batch_max = static_cast<uint32_t>(1 + draw.UpTo(63));
-  c.window_tokens = draw.OneOf(std::array{0U, 1U, 5U, 100U});
+  c.window_tokens = draw.OneOf(std::array{0U, 1U, 5U, kWindowUnbounded});
   if (draw.Chance(40)) c.slots_max = static_cast<uint32_t>(draw.UpTo(60));
   if (draw.Chance(60)) c.gap_bytes_max = draw.OneOf(std::array{0U, 0U, 4096U, 1U << 20});
   if (draw.Chance(60)) c.staging_bytes_max = draw.OneOf(std::array<uint64_t, 3>{0, 8192, 20480});
