@@ -160,6 +160,7 @@ TEST_F(TalesTest, AConfigFileSaysWhatTheCommandLineWould) {
   // What the command line says goes before the file.
   EXPECT_EQ(RunProgram(Command("run", {"--config", config, "-n", "2", "--json"})).Json().at("generated_tokens"), 2);
   ExpectRefused(RunProgram(Command("run", {"--config", folder_->Path("none.toml"), "-p", "a"})), {"none.toml"});
+  ExpectRefused(RunProgram(Command("run", {"--config", folder_->path(), "-p", "a"})), {folder_->path()});
 }
 
 TEST_F(TalesTest, AConfigFileWithAnUnknownNameIsRefused) {
