@@ -33,7 +33,6 @@ NeuronCache::NeuronCache(std::span<const FfnOnFlash> layers, std::span<const uin
   misses_.reserve(bundle_count_max);
   miss_positions_.reserve(bundle_count_max);
   position_of_bundle_.resize(bundle_count_max);
-  views_.reserve(bundle_count_max);
   hits_.reserve(bundle_count_max);
 }
 
@@ -46,7 +45,7 @@ uint32_t NeuronCache::BundleCountMax(std::span<const FfnOnFlash> layers) {
 uint64_t NeuronCache::HeldBytes(std::span<const FfnOnFlash> layers, std::span<const uint32_t> slots_per_layer) {
   GLINT_CHECK(layers.size() == slots_per_layer.size());
   constexpr uint64_t kBytesPerBundle =
-      2 * sizeof(BundleIndex) + sizeof(Residency::Placement) + 2 * sizeof(uint32_t) + 2 * sizeof(BundleView);
+      2 * sizeof(BundleIndex) + sizeof(Residency::Placement) + 2 * sizeof(uint32_t) + sizeof(BundleView);
   uint64_t bytes = BundleCountMax(layers) * kBytesPerBundle + layers.size() * sizeof(LayerSlots);
   for (size_t i = 0; i < layers.size(); ++i) {
     bytes += Residency::HeldBytes(layers[i].entry->layout.bundle_count(), slots_per_layer[i]);
@@ -64,13 +63,9 @@ void NeuronCache::Begin(LayerIndex layer, std::span<const BundleIndex> active) {
 
   misses_.clear();
   miss_positions_.clear();
-  views_.resize(active_.size());
   for (uint32_t position = 0; position < active_.size(); ++position) {
     const Residency::Placement& placement = placements_[position];
-    if (placement.hit) {
-      views_[position] = ViewOfSlot(placement.bundle, *placement.slot);
-      continue;
-    }
+    if (placement.hit) continue;
     misses_.push_back(placement.bundle);
     miss_positions_.push_back(position);
     position_of_bundle_[placement.bundle.value] = position;
@@ -102,7 +97,8 @@ Result<std::span<const BundleIndex>> NeuronCache::NextWave() {
       misses_begun_ == misses_.size() ? static_cast<uint32_t>(active_.size()) : miss_positions_[misses_begun_ - 1] + 1;
   hits_.clear();
   for (uint32_t position = wave_begin_; position < wave_end_; ++position) {
-    if (placements_[position].hit) hits_.push_back(views_[position]);
+    const Residency::Placement& placement = placements_[position];
+    if (placement.hit) hits_.push_back(ViewOfSlot(placement.bundle, *placement.slot));
   }
   hits_returned_ = hits_.empty();
   return std::span<const BundleIndex>(active_).subspan(wave_begin_, wave_end_ - wave_begin_);
@@ -121,17 +117,11 @@ Result<std::span<const BundleView>> NeuronCache::Arrivals() {
     const uint32_t position = position_of_bundle_[view.bundle.value];
     const Residency::Placement& placement = placements_[position];
     GLINT_CHECK(placement.bundle == view.bundle && !placement.hit && position >= wave_begin_ && position < wave_end_);
-    // The view stays on staging, which is warm from the checksum.
-    views_[position] = view;
+    // The view that is returned stays on staging, which is warm from the checksum.
     if (placement.slot.has_value()) Keep(view, *placement.slot);
   }
   wave_returned_ += static_cast<uint32_t>(arrived.size());
   return arrived;
-}
-
-std::span<const BundleView> NeuronCache::Wave() const {
-  GLINT_CHECK(step_open_ && wave_returned_ == wave_end_ - wave_begin_);
-  return std::span<const BundleView>(views_).subspan(wave_begin_, wave_end_ - wave_begin_);
 }
 
 void NeuronCache::End() {

@@ -4,7 +4,7 @@
 //   Begin(layer, active)
 //   while NextWave() is not empty:            ascending waves of the active set, hits and misses together
 //     while Arrivals() is not empty: …        the wave's hits first, then its misses as they arrive
-//     … Wave() …                              all of the wave, ascending, every view filled
+//     …                                       the views of all of the wave still hold
 //   End()
 //
 // Invariants: a bundle is absent, loading or resident (Residency's); a slot holds what a checksum held for, since only
@@ -50,10 +50,8 @@ class NeuronCache {
   // error of this or of Arrivals only End may be called.
   Result<std::span<const BundleIndex>> NextWave();
   // Returns the wave's hits at once (if there are any), then waits for misses as BundleStream::Arrivals does; empty
-  // when the whole wave has been returned.
+  // when the whole wave has been returned. Views stay valid until NextWave.
   Result<std::span<const BundleView>> Arrivals();
-  // Ascending; valid until NextWave. REQUIRES: Arrivals has returned empty for this wave.
-  std::span<const BundleView> Wave() const;
   // Ends the step, also after an error or a cancellation in the middle: no read lands any more, what arrived and has a
   // slot stays, what did not arrive is absent. REQUIRES: a step is open.
   void End();
@@ -98,9 +96,8 @@ class NeuronCache {
   // The wave.
   uint32_t wave_begin_ = 0;  // positions [wave_begin_, wave_end_)
   uint32_t wave_end_ = 0;
-  uint32_t wave_returned_ = 0;     // how many of the wave Arrivals returned
-  std::vector<BundleView> views_;  // by position
-  std::vector<BundleView> hits_;   // of the wave, ascending
+  uint32_t wave_returned_ = 0;    // how many of the wave Arrivals returned
+  std::vector<BundleView> hits_;  // of the wave, ascending
   bool hits_returned_ = false;
 };
 
