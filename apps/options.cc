@@ -105,11 +105,20 @@ void AddModelOptions(CLI::App* app, glint_model_options* options) {
   app->add_option("--batch", options->batch_max, "Tokens of the prompt computed together (default: 64)")
       ->check(AtLeastOne());
   app->add_option("--slots", options->slots_max, "At most so many slots over all layers; for experiments");
-  app->add_option_function<std::string>(
-         "--gaps", [options](const std::string& value) { options->gap_bytes_max = value == "off" ? 0 : GLINT_AUTO; },
-         "Whether reads may be joined across unwanted bytes; for experiments")
-      ->check(CLI::IsMember({"on", "off"}))
-      ->option_text("on|off");
+  const auto to_gap_bytes = [](std::string& text) -> std::string {
+    if (text == "on" || text == "off") {
+      text = std::to_string(text == "on" ? GLINT_AUTO : 0);
+      return {};
+    }
+    const Result<uint64_t> bytes = ParseBytes(text);
+    if (!bytes.ok() || bytes.value() >= GLINT_AUTO) return Concat("wanted on, off or a size; got ", Quote(text));
+    text = std::to_string(bytes.value());
+    return {};
+  };
+  app->add_option("--gaps", options->gap_bytes_max,
+                  "Most unwanted bytes that are read to join two reads; for experiments (default: on, 8 KiB)")
+      ->transform(CLI::Validator(to_gap_bytes, ""))
+      ->option_text("on|off|SIZE");
 }
 
 }  // namespace glint
