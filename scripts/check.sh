@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.."
 fuzz_seconds=60
 # Suites named *SlowTest run in release only, in the part `slow`.
 slow_suites='SlowTest\.'
+# Minutes of sums under a sanitizer, over code that GoldenTest runs there too.
+too_slow_to_sanitize="$slow_suites|PerplexityTest\.TheFirst64Windows"
 
 tally_file=""
 parts=(format slow clang tidy no-uring asan tsan fuzz)
@@ -84,13 +86,13 @@ part_no-uring() {
 
 part_asan() {
   build asan || return 0
-  tally_ctest "tests, address and undefined sanitizers" build/asan -j "$jobs" --timeout 900 -E "$slow_suites"
+  tally_ctest "tests, address and undefined sanitizers" build/asan -j "$jobs" --timeout 900 -E "$too_slow_to_sanitize"
 }
 
 part_tsan() {
   build tsan || return 0
   tally_launcher=("${fixed_layout[@]}")
-  tally_ctest "tests, thread sanitizer" build/tsan -j "$jobs" --timeout 900 -E "$slow_suites"
+  tally_ctest "tests, thread sanitizer" build/tsan -j "$jobs" --timeout 900 -E "$too_slow_to_sanitize"
   tally_launcher=()
 }
 
