@@ -21,6 +21,7 @@
 #include "test/support/faulty_engine.h"
 #include "test/support/temp_dir.h"
 #include "test/support/tiny_model.h"
+#include "tokenizer/tokenizer.h"
 
 namespace glint {
 namespace {
@@ -300,7 +301,33 @@ Place PlaceOf(const ModelDirectory& directory, uint64_t offset) {
   return Place::kPadding;
 }
 
-// Flips in header, directory, tables and tokenizer are the format's tests.
+// Header, directory, tables and tokenizer, by the way that `run` opens a model; each is named by where it lies.
+TEST_F(FaultsTest, EveryByteFlippedOfWhatIsNotWeightsIsRefusedAtOpen) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  constexpr uint64_t kStep = 17;
+#else
+  constexpr uint64_t kStep = 1;
+#endif
+  ModelConfig config = test::TinyModelConfig();
+  config.layer_count = 1;
+  const std::vector<std::byte> tokenizer = BuildByteTokenizer();
+  directory_ = test::WriteTinyModel(path_, config, {.tokenizer = tokenizer}).value();
+  std::vector<Extent> extents = {{0, kHeaderBytes}, ModelFile::Open(path_, {}).value().directory_extent()};
+  for (const Section& table : directory_.tables) extents.push_back(table.extent);
+  extents.push_back(directory_.tokenizer.extent);
+  for (const Extent& extent : extents) {
+    for (uint64_t offset = extent.offset; offset < extent.end(); offset += kStep) {
+      FlipByte(offset);
+      const Status status = Open(Options(PredictorKind::kAll)).status();
+      FlipByte(offset);
+      ASSERT_FALSE(status.ok()) << offset;
+      ASSERT_TRUE(status.message().find(path_) != std::string::npos && status.message().find('\n') == std::string::npos)
+          << offset << ": " << status.message();
+    }
+  }
+  EXPECT_TRUE(Open(Options(PredictorKind::kAll)).ok());
+}
+
 TEST_F(FaultsTest, ByteFlippedAnywhereInTheWeightsIsRefusedOrHarmless) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   constexpr uint32_t kFlips = 200;
