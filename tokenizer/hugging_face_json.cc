@@ -7,28 +7,50 @@
 namespace glint {
 namespace {
 
+using nlohmann::json;
+
 constexpr int kDepthMax = 32;
+
+// Reads through a text without building anything, and stops where it is nested too deeply. (The parser's own callback
+// could do that too, but with one it searches an array again at the end of each object in it: a list of many objects
+// takes the square of its length.)
+class DepthLimit final : public nlohmann::json_sax<json> {
+ public:
+  bool too_deep() const { return depth_ > kDepthMax; }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool start_object(size_t) override { return ++depth_ <= kDepthMax; }
+  bool end_object() override { return --depth_ >= 0; }
+  bool start_array(size_t) override { return ++depth_ <= kDepthMax; }
+  bool end_array() override { return --depth_ >= 0; }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override { return false; }
+
+ private:
+  int depth_ = 0;
+};
 
 }  // namespace
 
-Result<nlohmann::json> ParseTokenizerJson(std::string_view text, const std::string& file) {
-  using nlohmann::json;
-  bool too_deep = false;
-  // What is nested too deeply is dropped while it is read, so that it takes no memory.
-  const auto limit_depth = [&too_deep](int depth, json::parse_event_t, const json&) {
-    too_deep |= depth > kDepthMax;
-    return depth <= kDepthMax;
-  };
+Result<json> ParseTokenizerJson(std::string_view text, const std::string& file) {
   json parsed;
   Status status;
   try {
-    parsed = json::parse(text.begin(), text.end(), limit_depth);
+    DepthLimit limit;
+    (void)json::sax_parse(text.begin(), text.end(), &limit);  // what is not JSON is told by the parse below
+    if (limit.too_deep()) return CorruptData(Concat(file, ": nested deeper than ", kDepthMax, " levels"));
+    parsed = json::parse(text.begin(), text.end());
   } catch (const json::parse_error& error) {
     status = CorruptData(Concat(file, ": offset ", error.byte, ": not JSON: ", Quote(error.what())));
   } catch (const std::exception& error) {
     status = CorruptData(Concat(file, ": not JSON that can be read: ", Quote(error.what())));
   }
-  if (too_deep) return CorruptData(Concat(file, ": nested deeper than ", kDepthMax, " levels"));
   if (!status.ok()) return status;
   if (!parsed.is_object()) return CorruptData(Concat(file, ": wanted a JSON object, got ", parsed.type_name()));
   return parsed;

@@ -135,6 +135,14 @@ TEST(TokenizerBuildTest, DeepNestingIsRefused) {
               HasSubstr("t.json: nested deeper than 32 levels"));
 }
 
+// With the parser's callback this took hours; no time is asserted, but the test's own limit would end it.
+TEST(TokenizerBuildTest, AMillionObjectsAreReadInLinearTime) {
+  std::string text = R"({"added_tokens":[{})";
+  for (int i = 0; i < 1'000'000; ++i) text += ",{}";
+  const Status status = BuildTokenizerFromJson(text + "]}", "t.json").status();
+  EXPECT_EQ(status.code(), StatusCode::kUnsupported) << status.message();
+}
+
 TEST(TokenizerBuildTest, OfTwoMergesOfOnePairTheLaterCounts) {
   json root = SmallJson();
   root["model"]["vocab"] = {{"a", 0}, {"b", 1}, {"ab", 2}, {"ba", 4}};
