@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 
 #include "glint/base/text.h"
@@ -135,11 +136,17 @@ struct ThreadPool::State {
     if (const int error = pthread_attr_init(&attributes); error != 0) {
       return ErrnoStatus("cannot set up worker threads", error);
     }
+    // Workers inherit a mask that blocks every signal: those are the caller's to handle, and on a stack of its size.
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_attr_setstacksize(&attributes, kStackBytes);
     for (; error == 0 && started < lanes; ++started) {
       error = pthread_create(&workers[started], &attributes, WorkerMain, this);
       if (error != 0) break;
     }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     pthread_attr_destroy(&attributes);
     if (error == 0) return Status::Ok();
     return ErrnoStatus(Concat("cannot start worker thread ", started, " of ", lanes - 1), error);

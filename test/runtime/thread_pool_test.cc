@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <set>
 #include <thread>
 #include <vector>
@@ -97,6 +98,25 @@ TEST(ThreadPoolTest, APoolMayEndUnusedOrJustAfterItsWork) {
     const std::unique_ptr<ThreadPool> used = MakePool(4);
     used->Run([](uint32_t, uint32_t) {});
   }
+}
+
+TEST(ThreadPoolTest, SignalsAreLeftToTheThreadsOfTheCaller) {
+  const std::unique_ptr<ThreadPool> pool = MakePool(2);
+  std::atomic<uint32_t> arrived{0};
+  std::atomic<bool> blocked{false};
+  pool->Run([&, caller = std::this_thread::get_id()](uint32_t, uint32_t) {
+    if (std::this_thread::get_id() != caller) {
+      sigset_t mask;
+      pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+      blocked = sigismember(&mask, SIGINT) == 1 && sigismember(&mask, SIGTERM) == 1;
+    }
+    ++arrived;
+    while (arrived < 2) std::this_thread::yield();  // so that a worker has one of the lanes
+  });
+  EXPECT_TRUE(blocked);
+  sigset_t mine;
+  pthread_sigmask(SIG_SETMASK, nullptr, &mine);
+  EXPECT_EQ(sigismember(&mine, SIGINT), 0);
 }
 
 #if defined(__x86_64__)
