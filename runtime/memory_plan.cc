@@ -27,8 +27,8 @@ bool AnyQuantized(const ModelDirectory& directory) {
                                                     [](const MatrixEntry& matrix) { return IsQuantized(matrix.type); });
 }
 
-// One page of page table maps 512 pages.
-uint64_t PageTableBytes(uint64_t bytes) { return AlignUp(DivideUp(bytes, 512), kPageBytes); }
+// One page of page table maps 512 pages. Any number of bytes will do, the largest budget too.
+uint64_t PageTableBytes(uint64_t bytes) { return AlignUp(bytes / 512 + 1, kPageBytes); }
 
 uint64_t SectionBytes(const Section& section) { return AlignUp(section.extent.bytes, kPageBytes); }
 
@@ -65,7 +65,8 @@ class Planner {
       return InvalidArgument(Concat("a context of ", request_.context, " is out of range; the model was made for 1 to ",
                                     config_.context_max, " positions"));
     }
-    GLINT_CHECK(request_.sessions_max >= 1 && request_.threads >= 1 && request_.batch_max >= 1);
+    GLINT_CHECK(request_.sessions_max >= 1 && request_.sessions_max <= kSessionsMax);
+    GLINT_CHECK(request_.threads >= 1 && request_.batch_max >= 1);
     return Status::Ok();
   }
 

@@ -18,10 +18,13 @@
 
 namespace glint {
 
+// Sessions of one model; with the bounds of a config it keeps every sum of the plan in 64 bits.
+inline constexpr uint32_t kSessionsMax = 1024;
+
 struct MemoryRequest {
   uint64_t budget_bytes = 0;
-  uint32_t context = 0;  // positions of each session
-  uint32_t sessions_max = 1;
+  uint32_t context = 0;       // positions of each session
+  uint32_t sessions_max = 1;  // at most kSessionsMax
   uint32_t threads = 1;
   uint32_t batch_max = 64;
   uint32_t window_tokens = kWindowUnbounded;
