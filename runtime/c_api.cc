@@ -1,6 +1,7 @@
 // glint.h over Model and Session. Nothing is decided here: options are translated, errors copied out.
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <new>
 
 #include "glint/base/text.h"
@@ -41,13 +42,15 @@ glint_status Report(const Status& status, glint_error* error) {
   return code;
 }
 
-// Runs `body` and turns what it returns, or the lack of memory for it, into the caller's error.
+// Runs `body` and turns what it returns, or what a library throws in it, into the caller's error.
 template <typename Body>
 glint_status Guarded(glint_error* error, const Body& body) {
   try {
     return Report(body(), error);
   } catch (const std::bad_alloc&) {
     return Report(OutOfBudget("the system has no memory left"), error);
+  } catch (const std::exception& thrown) {
+    return Report(Internal(thrown.what()), error);
   }
 }
 
@@ -189,7 +192,7 @@ glint_status glint_model_get_info(const glint_model* model, glint_model_info* ou
     info.bos = config.bos_id;
     info.has_tokenizer = m.tokenizer_or_null() != nullptr ? 1 : 0;
     info.synthetic = config.synthetic ? 1 : 0;
-    info.direct_io = m.reader().file().direct() ? 1 : 0;
+    info.direct_io = m.direct_io() ? 1 : 0;
     return WriteStruct(info, out_info, "glint_model_info");
   });
 }
@@ -273,7 +276,9 @@ glint_status glint_session_feed(glint_session* session, const glint_token* token
   return Guarded(error, [&] { return session->session->Feed({tokens, count}); });
 }
 
-uint32_t glint_session_position(const glint_session* session) { return session->session->position(); }
+uint32_t glint_session_position(const glint_session* session) {
+  return session != nullptr ? session->session->position() : 0;
+}
 
 glint_status glint_session_rewind(glint_session* session, uint32_t position, glint_error* error) {
   if (session == nullptr) return Report(MissingArgument("glint_session_rewind"), error);
@@ -343,6 +348,10 @@ glint_status glint_session_show(glint_session* session, glint_token token, const
   });
 }
 
-uint64_t glint_session_logits_hash(const glint_session* session) { return session->session->logits_hash(); }
+uint64_t glint_session_logits_hash(const glint_session* session) {
+  return session != nullptr ? session->session->logits_hash() : 0;
+}
 
-void glint_session_cancel(glint_session* session) { session->session->Cancel(); }
+void glint_session_cancel(glint_session* session) {
+  if (session != nullptr) session->session->Cancel();
+}

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "glint/base/check.h"
 #include "glint/base/text.h"
 #include "glint/base/units.h"
 #include "runtime/default_budget.h"
@@ -41,9 +42,10 @@ Result<MemoryRequest> ResolveRequest(const ModelDirectory& directory, const Mode
   if (options.threads > kThreadsMax) {
     return InvalidArgument(Concat(options.threads, " threads are too many; at most ", kThreadsMax));
   }
-  if (options.sessions_max == 0 || options.batch_max == 0) {
-    return InvalidArgument("sessions_max and batch_max must be at least 1");
+  if (options.sessions_max == 0 || options.sessions_max > kSessionsMax) {
+    return InvalidArgument(Concat("sessions_max must be 1 to ", kSessionsMax, ", got ", options.sessions_max));
   }
+  if (options.batch_max == 0) return InvalidArgument("batch_max must be at least 1");
   MemoryRequest request;
   request.budget_bytes = options.budget_bytes;
   if (request.budget_bytes == 0) {
@@ -76,6 +78,11 @@ Result<std::unique_ptr<Model>> Model::Create(ModelFile file, const ModelOptions&
   std::unique_ptr<Model> model(new Model(std::move(file)));
   GLINT_RETURN_IF_ERROR(model->Load(options));
   return model;
+}
+
+// A session would go on using what is freed here.
+Model::~Model() {
+  for (const SessionMemory& session : sessions_) GLINT_CHECK(!session.taken);
 }
 
 // Plans, takes all memory, and fills it with what is pinned.
@@ -195,8 +202,13 @@ void Model::Logits(uint32_t index, std::span<float> out) {
   step_ns_ += static_cast<uint64_t>((std::chrono::steady_clock::now() - begin) / std::chrono::nanoseconds(1));
 }
 
+bool Model::direct_io() const {
+  const std::lock_guard turn(turns_);
+  return file_.reader().file().direct();
+}
+
 ModelStats Model::Stats() const {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard turn(turns_);
   ModelStats stats{.held_bytes_max = plan_.shares.Total(),
                    .reader = file_.reader().stats(),
                    .stream = stream_->stats(),
@@ -209,20 +221,20 @@ ModelStats Model::Stats() const {
 }
 
 std::vector<LayerActivity> Model::Activity() const {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard turn(turns_);
   return {ffn_->activity().begin(), ffn_->activity().end()};
 }
 
-SessionMemory* Model::TakeSessionOrNull() {
-  const std::lock_guard lock(mutex_);
+Model::SessionLease Model::TakeSessionOrNull() {
+  const std::lock_guard turn(turns_);
   const auto free = std::find_if(sessions_.begin(), sessions_.end(), [](const SessionMemory& s) { return !s.taken; });
-  if (free == sessions_.end()) return nullptr;
+  if (free == sessions_.end()) return {nullptr, {this}};
   free->taken = true;
-  return &*free;
+  return {&*free, {this}};
 }
 
 void Model::ReturnSession(SessionMemory* memory) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard turn(turns_);
   memory->taken = false;
 }
 

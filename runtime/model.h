@@ -19,6 +19,7 @@
 #include "runtime/pinned_weights.h"
 #include "runtime/sparse_ffn.h"
 #include "runtime/thread_pool.h"
+#include "runtime/turn_queue.h"
 #include "storage/cache/neuron_cache.h"
 #include "storage/flash/aligned_buffer.h"
 #include "storage/format/model_file.h"
@@ -67,9 +68,11 @@ struct SessionMemory {
 Result<MemoryRequest> ResolveRequest(const ModelDirectory& directory, const ModelOptions& options,
                                      uint64_t reader_held_bytes);
 
-// Thread-safe: steps of sessions take turns.
+// Thread-safe: steps of sessions take turns, in the order in which they asked.
 class Model {
  public:
+  ~Model();  // REQUIRES: every session has been given back
+
   static Result<std::unique_ptr<Model>> Open(const std::string& path, const ModelOptions& options);
   static Result<std::unique_ptr<Model>> OpenFd(int fd, uint64_t offset, uint64_t bytes, const ModelOptions& options);
   static Result<std::unique_ptr<Model>> Create(ModelFile file, const ModelOptions& options);
@@ -86,23 +89,29 @@ class Model {
   uint32_t sampled_vocab_size() const;
   bool IsEnd(TokenId token) const;
   ModelStats Stats() const;
+  bool direct_io() const;  // reads bypass the page cache; a reader may give that up
   std::vector<LayerActivity> Activity() const;
 
   // A session's turn: between BeginTurn and the lock's end it may Step and then ask for the Logits of that step's
   // tokens.
-  [[nodiscard]] std::unique_lock<std::mutex> BeginTurn() { return std::unique_lock(mutex_); }
+  [[nodiscard]] std::unique_lock<TurnQueue> BeginTurn() { return std::unique_lock(turns_); }
   // Computes at most plan().batch_max tokens. REQUIRES: a turn.
   Status Step(std::span<const TokenId> tokens, uint32_t position, KvCache* kv, const std::atomic<bool>& cancel);
   void Logits(uint32_t index, std::span<float> out);
 
-  // nullptr where all are taken.
-  SessionMemory* TakeSessionOrNull();
-  void ReturnSession(SessionMemory* memory);
+  // What a session holds, and gives back where it ends. nullptr where all are taken.
+  struct GiveBack {
+    Model* model;
+    void operator()(SessionMemory* memory) const { model->ReturnSession(memory); }
+  };
+  using SessionLease = std::unique_ptr<SessionMemory, GiveBack>;
+  SessionLease TakeSessionOrNull();
 
  private:
   explicit Model(ModelFile file) : file_(std::move(file)) {}
   Status Load(const ModelOptions& options);
   Status LoadFirstRows(std::vector<FfnLayer>* layers, Arena* arena);
+  void ReturnSession(SessionMemory* memory);
 
   ModelFile file_;
   MemoryRequest request_;
@@ -121,7 +130,7 @@ class Model {
   std::unique_ptr<NeuronCache> cache_;
   std::unique_ptr<SparseFfn> ffn_;
   std::unique_ptr<Decoder> decoder_;
-  mutable std::mutex mutex_;  // guards all that a step changes, and the sessions' memory
+  mutable TurnQueue turns_;  // guards all that a step changes, and the sessions' memory
   uint64_t tokens_ = 0;
   uint64_t step_ns_ = 0;
 };

@@ -25,11 +25,16 @@ Status ValidateSamplerOptions(const SamplerOptions& options) {
   return CheckRange("repeat_penalty", options.repeat_penalty, std::numeric_limits<float>::min(), kMax);
 }
 
-Sampler::Sampler(const SamplerOptions& options, uint32_t sampled_vocab_size)
-    : options_(options), vocab_size_(sampled_vocab_size), random_state_(options.seed) {
-  GLINT_CHECK(ValidateSamplerOptions(options).ok());
+Sampler::Sampler(const SamplerOptions& options, uint32_t sampled_vocab_size) : vocab_size_(sampled_vocab_size) {
   GLINT_CHECK(sampled_vocab_size > 0);
   candidates_.reserve(vocab_size_);
+  Restart(options);
+}
+
+void Sampler::Restart(const SamplerOptions& options) {
+  GLINT_CHECK(ValidateSamplerOptions(options).ok());
+  options_ = options;
+  random_state_ = options.seed;
 }
 
 uint64_t Sampler::HeldBytes(uint32_t sampled_vocab_size) { return sizeof(Candidate) * uint64_t{sampled_vocab_size}; }

@@ -29,6 +29,8 @@ class Sampler {
  public:
   // Only ids below sampled_vocab_size are ever returned. REQUIRES: options are valid.
   Sampler(const SamplerOptions& options, uint32_t sampled_vocab_size);
+  // Begins anew with other options, in the memory that is there. REQUIRES: options are valid.
+  void Restart(const SamplerOptions& options);
   // Heap bytes, for the budget.
   static uint64_t HeldBytes(uint32_t sampled_vocab_size);
   // `history`: all tokens so far, the newest last. Ties go to the lowest id. kCorruptData where a logit below
@@ -59,7 +61,7 @@ class Sampler {
 
   SamplerOptions options_;
   uint32_t vocab_size_;
-  uint64_t random_state_;
+  uint64_t random_state_ = 0;
   std::vector<Candidate> candidates_;  // in order of id until the first filter sorts them
 };
 

@@ -1,6 +1,7 @@
 #include "runtime/session.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "glint/base/text.h"
 
@@ -16,21 +17,19 @@ KvShape ShapeOf(const Model& model) {
 }  // namespace
 
 Result<std::unique_ptr<Session>> Session::Open(Model* model) {
-  SessionMemory* memory = model->TakeSessionOrNull();
+  Model::SessionLease memory = model->TakeSessionOrNull();
   if (memory == nullptr) {
     return OutOfBudget(Concat("all ", model->request().sessions_max,
                               " sessions are open; close one, or open the model with a larger sessions_max"));
   }
-  return std::unique_ptr<Session>(new Session(model, memory));
+  return std::unique_ptr<Session>(new Session(model, std::move(memory)));
 }
 
-Session::Session(Model* model, SessionMemory* memory)
+Session::Session(Model* model, Model::SessionLease memory)
     : model_(model),
-      memory_(memory),
-      kv_(memory->kv, ShapeOf(*model)),
+      memory_(std::move(memory)),
+      kv_(memory_->kv, ShapeOf(*model)),
       sampler_(SamplerOptions{}, model->sampled_vocab_size()) {}
-
-Session::~Session() { model_->ReturnSession(memory_); }
 
 Status Session::Feed(std::span<const TokenId> tokens, const LogitsVisitor& visit) {
   const uint32_t context = model_->request().context;
@@ -72,6 +71,7 @@ Status Session::Rewind(uint32_t position) {
   }
   position_ = position;
   has_logits_ = false;
+  utf8_ = Utf8Stream();
   return Status::Ok();
 }
 
@@ -82,7 +82,7 @@ Result<std::span<const float>> Session::Logits() const {
 
 Status Session::SetSampler(const SamplerOptions& options) {
   GLINT_RETURN_IF_ERROR(ValidateSamplerOptions(options));
-  sampler_ = Sampler(options, model_->sampled_vocab_size());
+  sampler_.Restart(options);
   return Status::Ok();
 }
 

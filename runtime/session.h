@@ -21,7 +21,6 @@ namespace glint {
 class Session {
  public:
   static Result<std::unique_ptr<Session>> Open(Model* model);  // the model outlives it
-  ~Session();
 
   uint32_t position() const { return position_; }
 
@@ -31,7 +30,7 @@ class Session {
   // Computes `tokens` after those that are there. With `visit`, logits of every position are computed; else of the last
   // alone. After an error or a cancellation the session is where the last finished batch left it.
   Status Feed(std::span<const TokenId> tokens, const LogitsVisitor& visit = nullptr);
-  Status Rewind(uint32_t position);
+  Status Rewind(uint32_t position);  // forgets half a character that Show kept back, too
 
   // Logits after the last token; kInvalidArgument where nothing was fed since opening or rewinding.
   Result<std::span<const float>> Logits() const;
@@ -46,10 +45,10 @@ class Session {
   void Cancel() { cancel_.store(true, std::memory_order_relaxed); }
 
  private:
-  Session(Model* model, SessionMemory* memory);
+  Session(Model* model, Model::SessionLease memory);
 
   Model* model_;
-  SessionMemory* memory_;
+  Model::SessionLease memory_;
   KvCache kv_;
   Sampler sampler_;
   LogitsHash hash_;

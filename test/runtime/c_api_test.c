@@ -159,6 +159,9 @@ void MissingArgumentsAreRefused(const c_api_files* files) {
   CHECK(glint_session_set_sampler(session, NULL, NULL) == GLINT_INVALID_ARGUMENT);
   CHECK(glint_session_sample(session, NULL, NULL) == GLINT_INVALID_ARGUMENT);
   CHECK(glint_session_show(session, 5, NULL, &count, NULL) == GLINT_INVALID_ARGUMENT);
+  CHECK(glint_session_position(NULL) == 0);
+  CHECK(glint_session_logits_hash(NULL) == 0);
+  glint_session_cancel(NULL);
   glint_session_close(&session);
   glint_model_close(&model);
   CHECK(glint_token_is_end(NULL, 2) == 0);
@@ -203,7 +206,8 @@ void OptionsOutOfRangeAreRefused(const c_api_files* files) {
   CHECK(glint_model_open(files->model, &options, &model, &error) == GLINT_INVALID_ARGUMENT);
   options = Options();
   options.sessions_max = UINT32_MAX;
-  CHECK(glint_model_open(files->model, &options, &model, &error) == GLINT_OUT_OF_BUDGET);
+  CHECK(glint_model_open(files->model, &options, &model, &error) == GLINT_INVALID_ARGUMENT);
+  CHECK_SAID(strstr(error.message, "1024") != NULL, error.message);
   options = Options();
   options.batch_max = 0;
   CHECK(glint_model_open(files->model, &options, &model, &error) == GLINT_INVALID_ARGUMENT);
@@ -216,8 +220,10 @@ void OptionsOutOfRangeAreRefused(const c_api_files* files) {
   CHECK(model == NULL);
   /* Nothing is too large for these. */
   options = Options();
+  options.budget_bytes = UINT64_MAX;
   options.batch_max = UINT32_MAX;
-  options.window_tokens = UINT32_MAX;
+  options.window_tokens = UINT32_MAX - 1;
+  options.slots_max = UINT32_MAX - 1;
   options.gap_bytes_max = UINT32_MAX - 1;
   model = OpenModel(files->model, &options);
   session = OpenSession(model);
@@ -423,6 +429,11 @@ void ShownTextIsWholeCharacters(const c_api_files* files) {
   CHECK(glint_session_show(session, -1, &text, &count, &error) == GLINT_OK);
   CHECK(count == 3 && memcmp(text, "\xEF\xBF\xBD", 3) == 0);
   CHECK(glint_session_show(session, -1, &text, &count, &error) == GLINT_OK && count == 0);
+  /* Half a character of a text that was given up is no part of the next. */
+  CHECK(glint_session_show(session, tokens[0], &text, &count, &error) == GLINT_OK && count == 0);
+  CHECK(glint_session_rewind(session, 0, &error) == GLINT_OK);
+  CHECK(glint_session_show(session, tokens[3], &text, &count, &error) == GLINT_OK);
+  CHECK(count == 1 && text[0] == 'a');
   glint_session_close(&session);
   glint_model_close(&model);
 }

@@ -64,7 +64,7 @@ struct Distribution {
 Distribution DistributionOf(const ModelConfig& config, const TinyModelOptions& options, std::string_view name) {
   const double per_hidden = 1 / std::sqrt(config.hidden_size);
   const auto ends = [&](std::string_view suffix) { return name.ends_with(suffix); };
-  if (ends("norm.weight")) return {1, 0.1};
+  if (ends("norm.weight")) return {options.norm_scale, 0.1 * options.norm_scale};
   if (ends(config.gated ? "ffn_gate.bias" : "ffn_up.bias")) return {NormalQuantile(options.activity), 0.05};
   if (ends(".bias")) return {0, 0.1};
   // A score is a sum of head_size products of elements of deviation 2, divided by sqrt(head_size): deviation 4.

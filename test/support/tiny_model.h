@@ -17,6 +17,7 @@ struct TinyModelOptions {
   WeightType type = WeightType::kF16;
   uint64_t seed = 1;
   double activity = 0.5;  // mean share of active neurons, set through the bias of up (gate, where gated)
+  double norm_scale = 1;  // of the norms' weights; a large one makes numbers that no float holds
   bool vectors = true;    // false: no biases and no norm parameters; activity is about a half then
   std::span<const std::byte> tokenizer = {};  // its section; empty: none
 };
