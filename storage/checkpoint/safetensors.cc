@@ -51,7 +51,7 @@ Result<std::map<std::string, std::string>> ReadIndex(const std::string& path) {
 
 Status NoSafetensors(const std::string& folder) {
   for (const char* name : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
-    if (!PathExists(folder + "/" + name)) continue;
+    if (!PathExists(Concat(folder, "/", name))) continue;
     return Unsupported(Concat(Quote(folder), " has its weights in ", name,
                               ", a pickle, which glint does not open; convert it with: ",
                               "python3 -c \"import sys, transformers as t; "
@@ -80,7 +80,7 @@ Result<Safetensors> Safetensors::Open(const std::string& folder) {
     return CorruptData(Concat(Quote(index), ": wanted at most ", kShardsMax, " shards, got ", shards.size()));
   }
   for (const std::string& shard : shards) {
-    Status status = checkpoint.AddFile(folder + "/" + shard);
+    Status status = checkpoint.AddFile(Concat(folder, "/", shard));
     if (status.code() == StatusCode::kNotFound) {
       return NotFound(Concat(Quote(index), " names a shard that is not there: ", status.message()));
     }
@@ -88,7 +88,7 @@ Result<Safetensors> Safetensors::Open(const std::string& folder) {
   }
   for (const auto& [name, shard] : shard_of) {
     const TensorInfo* tensor = checkpoint.Find(name);
-    const std::string wanted = folder + "/" + shard;
+    const std::string wanted = Concat(folder, "/", shard);
     if (tensor == nullptr || checkpoint.FileOf(*tensor).name() != wanted) {
       return CorruptData(Concat(Quote(index), ": tensor ", Quote(name), ": wanted in ", Quote(shard), ", got ",
                                 tensor == nullptr ? "none" : Quote(checkpoint.FileOf(*tensor).name())));
