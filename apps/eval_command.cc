@@ -1,16 +1,18 @@
 // Perplexity over windows of a text, and what the predictor did.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
 #include "apps/options.h"
+#include "apps/print_json.h"
 #include "apps/process_memory.h"
 #include "apps/progress_bar.h"
 #include "glint/base/text.h"
+#include "glint/base/units.h"
 #include "runtime/c_api_options.h"
 #include "runtime/model.h"
 #include "runtime/perplexity.h"
@@ -28,24 +30,40 @@ struct Options {
   bool json = false;
 };
 
-Result<std::vector<TokenId>> ReadTokens(const Model& model, const std::string& path) {
-  const Tokenizer* tokenizer = model.tokenizer_or_null();
-  if (tokenizer == nullptr) return Unsupported("the model has no tokenizer");
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return NotFound(Concat("cannot read ", Quote(path)));
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  std::vector<TokenId> tokens;
-  GLINT_RETURN_IF_ERROR(tokenizer->Encode(text, /*parse_special=*/false, &tokens));
-  return tokens;
-}
+// A text may be larger than the memory, so it is encoded as it is read. What cannot be parted for so long is refused.
+constexpr uint64_t kUnparted = 1 * kMiB;
 
 Result<Perplexity> Measure(Model* model, const Options& options) {
-  GLINT_ASSIGN_OR_RETURN(const std::vector<TokenId> tokens, ReadTokens(*model, options.text_file));
+  constexpr size_t kReadBytes = 4 * kKiB;  // about a window, so that the progress shows
+  const Tokenizer* tokenizer = model->tokenizer_or_null();
+  if (tokenizer == nullptr) return Unsupported("the model has no tokenizer");
+  GLINT_ASSIGN_OR_RETURN(PerplexityMeter meter, PerplexityMeter::Open(model, {options.window, options.windows_max}));
+  std::ifstream file(options.text_file, std::ios::binary);
+  std::error_code error;
+  const uint64_t file_bytes = std::filesystem::file_size(options.text_file, error);  // of a pipe unknown
   ProgressBar bar("evaluating");
-  return MeasurePerplexity(model, tokens,
-                           {.window_tokens = options.window,
-                            .windows_max = options.windows_max,
-                            .progress = [&](uint64_t done, uint64_t total) { bar.Update(done, total); }});
+  std::string text;  // read, but not yet encoded
+  std::vector<TokenId> tokens;
+  uint64_t encoded_bytes = 0;
+  while (file.good() && !meter.done()) {
+    const size_t before = text.size();
+    text.resize(before + kReadBytes);
+    file.read(text.data() + before, kReadBytes);
+    text.resize(before + static_cast<size_t>(file.gcount()));
+    const size_t ready = file.eof() ? text.size() : tokenizer->SeparableBytes(text, /*parse_special=*/false);
+    if (ready == 0 && text.size() > kUnparted) {
+      return InvalidArgument(Concat(Quote(options.text_file), ": more than ", kUnparted, " bytes from offset ",
+                                    encoded_bytes, " on without a space or a line break at which to part the text"));
+    }
+    tokens.clear();
+    GLINT_RETURN_IF_ERROR(tokenizer->Encode(std::string_view(text).substr(0, ready), /*parse_special=*/false, &tokens));
+    GLINT_RETURN_IF_ERROR(meter.Add(tokens));
+    text.erase(0, ready);
+    encoded_bytes += ready;
+    if (!error) bar.Update(encoded_bytes, file_bytes);
+  }
+  if (!file.is_open() || file.bad()) return NotFound(Concat("cannot read ", Quote(options.text_file)));
+  return meter.Measured();
 }
 
 // Both predictors of this version name every active neuron, since they compute what decides it.
@@ -119,7 +137,7 @@ Status Eval(const Options& options) {
                                          {"cache_hits", stats.cache.cache_hits},
                                          {"cache_misses", stats.cache.cache_misses},
                                          {"layers", layers}};
-  std::printf("%s\n", report.dump().c_str());
+  PrintJson(report);
   return Status::Ok();
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
+#include "apps/print_json.h"
 #include "glint/base/text.h"
 #include "glint/base/units.h"
 #include "storage/checkpoint/hf_config.h"
@@ -119,7 +120,7 @@ Status Inspect(const Options& options) {
     report = DescribeModelFile(file.directory());
   }
   if (options.json) {
-    std::printf("%s\n", report.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+    PrintJson(report);
   } else {
     PrintForPeople(report, "");
   }

@@ -1,5 +1,6 @@
 // glint: one program, one command per file beside this one.
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <map>
 #include <string>
@@ -8,6 +9,8 @@
 #include "glint/glint.h"
 
 int main(int argc, char** argv) {
+  // A file that grows past the limit of `ulimit -f` is then a write that fails, with a message.
+  std::signal(SIGXFSZ, SIG_IGN);
   CLI::App app("glint runs language models that are larger than the memory they are given.", "glint");
   app.set_version_flag("--version", std::string("glint ") + glint_version());
   app.require_subcommand(1);

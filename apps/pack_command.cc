@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
+#include "apps/print_json.h"
 #include "apps/progress_bar.h"
 #include "glint/base/text.h"
 #include "glint/base/units.h"
@@ -61,7 +62,7 @@ Status Pack(const Options& options) {
                                            {"has_tokenizer", has_tokenizer},
                                            {"file_bytes", directory.file_bytes},
                                            {"model_hash", Hex64(directory.hash)}};
-    std::printf("%s\n", report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    PrintJson(report);
   } else {
     std::printf("%s: %s, %u layers of %u neurons, %s\n", options.output.c_str(), directory.config.name.c_str(),
                 directory.config.layer_count, directory.config.ffn_size, FormatBytes(directory.file_bytes).c_str());

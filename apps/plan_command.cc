@@ -8,6 +8,7 @@
 
 #include "apps/command.h"
 #include "apps/options.h"
+#include "apps/print_json.h"
 #include "glint/base/text.h"
 #include "glint/base/units.h"
 #include "runtime/c_api_options.h"
@@ -89,7 +90,7 @@ Status Plan(const Options& options) {
                                            {"flash_bytes_per_second", bandwidth},
                                            {"flash_ms_per_token_expected", flash_ms(traffic.bytes_per_token_expected)},
                                            {"flash_ms_per_token_max", flash_ms(traffic.bytes_per_token_max)}};
-    std::printf("%s\n", report.dump().c_str());
+    PrintJson(report);
     return Status::Ok();
   }
   const auto row = [](const char* name, uint64_t bytes, const std::string& note) {

@@ -14,6 +14,7 @@
 
 #include "apps/command.h"
 #include "apps/options.h"
+#include "apps/print_json.h"
 #include "apps/process_memory.h"
 #include "glint/base/text.h"
 #include "glint/base/units.h"
@@ -82,7 +83,7 @@ class Generation {
   Outcome Execute() {
     if (!OpenModel() || !ReadPrompt() || !Generate()) return {error_text_};
     if (options_.json) {
-      PrintJson();
+      PrintReport();
     } else {
       PrintCosts();
     }
@@ -217,7 +218,7 @@ class Generation {
     return static_cast<double>(GeneratedCount() - 1) / std::chrono::duration<double>(end_ - first_token_).count();
   }
 
-  void PrintJson() const {
+  void PrintReport() const {
     const glint_stats stats = Stats();
     const nlohmann::ordered_json report = {{"text", generated_text_},
                                            {"token_ids", tokens_},
@@ -249,7 +250,7 @@ class Generation {
                                            {"synthetic", info_.synthetic == 1},
                                            {"model_hash", Hex64(info_.model_hash)},
                                            {"logits_hash", Hex64(glint_session_logits_hash(session_.get()))}};
-    std::printf("%s\n", report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    PrintJson(report);
   }
 
   void PrintCosts() const {

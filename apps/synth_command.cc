@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
+#include "apps/print_json.h"
 #include "apps/progress_bar.h"
 #include "glint/base/text.h"
 #include "glint/base/units.h"
@@ -35,7 +36,7 @@ Status Synthesise(const Options& options) {
                                            {"activity", model.activity},
                                            {"file_bytes", directory.file_bytes},
                                            {"model_hash", Hex64(directory.hash)}};
-    std::printf("%s\n", report.dump().c_str());
+    PrintJson(report);
   } else {
     std::printf("%s: synthetic (random weights), %u layers of %u neurons, %.1f%% active, %s\n", options.output.c_str(),
                 model.layer_count, model.ffn_size, model.activity * 100, FormatBytes(directory.file_bytes).c_str());

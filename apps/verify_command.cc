@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
+#include "apps/print_json.h"
 #include "apps/progress_bar.h"
 #include "glint/base/text.h"
 #include "glint/base/units.h"
@@ -29,7 +30,7 @@ Status Verify(const Options& options) {
                                          {"bytes_verified", report.bytes_verified},
                                          {"granules_verified", report.granules_verified},
                                          {"faults", report.faults}};
-    std::printf("%s\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    PrintJson(json);
   } else {
     for (const std::string& fault : report.faults) std::printf("%s\n", fault.c_str());
   }

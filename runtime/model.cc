@@ -128,6 +128,7 @@ Status Model::Load(const ModelOptions& options) {
                       .first_pinned_count = plan_.first_pinned[i]});
   }
   GLINT_RETURN_IF_ERROR(LoadFirstRows(&layers, &arena));
+  streamed_at_open_ = stream_->stats();
   ffn_ = std::make_unique<SparseFfn>(SparseFfn::Parts{.kernels = kernels_,
                                                       .pool = pool_.get(),
                                                       .predictor = predictor_.get(),
@@ -211,7 +212,7 @@ ModelStats Model::Stats() const {
   const std::lock_guard turn(turns_);
   ModelStats stats{.held_bytes_max = plan_.shares.Total(),
                    .reader = file_.reader().stats(),
-                   .stream = stream_->stats(),
+                   .stream = stream_->stats() - streamed_at_open_,
                    .cache = cache_->stats(),
                    .tokens = tokens_,
                    .predict_ns = ffn_->stats().predict_ns};

@@ -130,7 +130,8 @@ class Model {
   std::unique_ptr<NeuronCache> cache_;
   std::unique_ptr<SparseFfn> ffn_;
   std::unique_ptr<Decoder> decoder_;
-  mutable TurnQueue turns_;  // guards all that a step changes, and the sessions' memory
+  mutable TurnQueue turns_;             // guards all that a step changes, and the sessions' memory
+  BundleStreamStats streamed_at_open_;  // what opening streamed; the stats are of steps
   uint64_t tokens_ = 0;
   uint64_t step_ns_ = 0;
 };

@@ -31,6 +31,13 @@ struct BundleStreamStats {
   uint64_t missed_bundle_bytes = 0;  // bytes of parts asked for
   uint64_t stall_ns = 0;             // time that the caller waited for flash
   uint64_t verify_ns = 0;
+
+  // What came after `before`.
+  BundleStreamStats operator-(const BundleStreamStats& before) const {
+    return {.missed_bundle_bytes = missed_bundle_bytes - before.missed_bundle_bytes,
+            .stall_ns = stall_ns - before.stall_ns,
+            .verify_ns = verify_ns - before.verify_ns};
+  }
 };
 
 // What a layer's FFN looks like on flash. Const after open; the checksums live in the model's tables.
