@@ -150,7 +150,7 @@ typedef struct glint_stats {
   uint64_t held_bytes_max;      /* what the shares of the budget held at most */
   uint64_t flash_read_bytes;    /* all bytes asked of the device, gaps and alignment counted */
   uint64_t flash_reads;         /* reads asked of the device */
-  uint64_t missed_bundle_bytes; /* bytes of bundles that were wanted and absent */
+  uint64_t missed_bundle_bytes; /* bytes of bundles that steps wanted and that were absent */
   uint64_t cache_hits;          /* bundles, active and resident */
   uint64_t cache_misses;        /* bundles, active and absent */
   uint64_t tokens;              /* tokens computed */
