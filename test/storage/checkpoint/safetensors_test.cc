@@ -14,7 +14,6 @@
 namespace glint {
 namespace {
 
-using test::ElementBytes;
 using test::MadeTensor;
 using test::SafetensorsBytes;
 using test::SafetensorsOf;
