@@ -121,6 +121,17 @@ Status Tokenizer::Encode(std::string_view text, bool parse_special, std::vector<
   return status;
 }
 
+// No word goes on from what is not white space into a space or a line break, and none begins before it and ends behind
+// it. A piece that begins with a space gets no other one in front.
+size_t Tokenizer::SeparableBytes(std::string_view text, bool parse_special) const {
+  if (section_.AddedHoldSpaces(parse_special)) return 0;
+  for (size_t end = text.size(); end-- > 1;) {
+    const bool breaks = text[end] == ' ' || (text[end] == '\n' && !section_.adds_prefix_space());
+    if (breaks && TrailingSpaceBytes(text.substr(0, end)) == 0) return end;
+  }
+  return 0;
+}
+
 std::string_view Tokenizer::TokenBytes(TokenId id) const {
   if (id < 0 || static_cast<uint32_t>(id) >= vocab_size()) return {};
   return section_.Text(static_cast<uint32_t>(id));

@@ -55,6 +55,10 @@ class Tokenizer {
   // tokens that are not special are matched always. Adds no BOS. kInvalidArgument where a byte has no token; `ids` is
   // then as before, or where a word is longer than kWordBytesMax. Time is n log n in the longest word's length.
   Status Encode(std::string_view text, bool parse_special, std::vector<TokenId>* ids) const;
+  // Returns where the longest part at the start of `text` ends that can be encoded before it is known what follows:
+  // Encode of it, and then of the rest and all that follows, appends what Encode of the whole does. 0 where no such
+  // place is found. For texts that are not held in memory whole.
+  size_t SeparableBytes(std::string_view text, bool parse_special) const;
 
   // The bytes of one token (of a special one: its text). Empty for an id without a token.
   std::string_view TokenBytes(TokenId id) const;

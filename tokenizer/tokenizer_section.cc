@@ -171,6 +171,15 @@ bool TokenizerSection::FindMerge(uint32_t left, uint32_t right, Merge* merge) co
   return false;
 }
 
+bool TokenizerSection::AddedHoldSpaces(bool parse_special) const {
+  for (uint32_t i = 0; i < counts_.added_count; ++i) {
+    const Added added = LoadAdded(i);
+    const bool strips_right = (added.flags & kAddedStripsRight) != 0 && (parse_special || !IsSpecial(added.id));
+    if (strips_right || Text(added.id).find_first_of(" \n") != std::string_view::npos) return true;
+  }
+  return false;
+}
+
 bool TokenizerSection::FindAdded(std::string_view text, bool first_group, Added* added) const {
   // [begin, end) are the tokens that begin with the first `depth` bytes of the text; being sorted, one that is no
   // longer than that comes first. The last such token met is the longest.

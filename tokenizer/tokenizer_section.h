@@ -77,6 +77,9 @@ class TokenizerSection {
   // Returns whether an added token begins at the start of `text`; then `*added` is the longest. `first_group` chooses
   // among those matched first, else among the others.
   bool FindAdded(std::string_view text, bool first_group, Added* added) const;
+  // Returns whether an added token has a space or a line break in its text, or takes in those behind it (of special
+  // ones, only where they are parsed).
+  bool AddedHoldSpaces(bool parse_special) const;
 
  private:
   TokenizerSection(const std::byte* data, const TokenizerCounts& counts)

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "test/tokenizer/tales_files.h"
@@ -38,6 +40,64 @@ TEST(TokenizerTest, AnyBytesRoundTrip) {
       ASSERT_EQ(tales.tokenizer.Decode(tales.Encode(bytes, parse_special), true), bytes);
       ASSERT_EQ(bytes_only.tokenizer.Decode(bytes_only.Encode(bytes, parse_special), true), bytes);
     }
+  }
+}
+
+// Encodes `text` as one does who reads `read_bytes` at a time; adds the number of parts to `*parts`.
+std::vector<TokenId> EncodeInParts(const Tokenizer& tokenizer, std::string_view text, size_t read_bytes,
+                                   size_t* parts) {
+  std::vector<TokenId> ids;
+  std::string held;
+  while (true) {
+    held += text.substr(0, read_bytes);
+    text.remove_prefix(std::min(read_bytes, text.size()));
+    const size_t ready = text.empty() ? held.size() : tokenizer.SeparableBytes(held, /*parse_special=*/false);
+    GLINT_CHECK(tokenizer.Encode(std::string_view(held).substr(0, ready), /*parse_special=*/false, &ids).ok());
+    held.erase(0, ready);
+    *parts += ready > 0 ? 1 : 0;
+    if (text.empty()) return ids;
+  }
+}
+
+OwnedTokenizer TalesWith(const char* key, nlohmann::json value) {
+  nlohmann::json root = nlohmann::json::parse(TalesFile("tokenizer.json"));
+  root[nlohmann::json::json_pointer(key)] = std::move(value);
+  return OwnedTokenizer(BuildTokenizerFromJson(root.dump(), "tokenizer.json"));
+}
+
+nlohmann::json AddedToken(const char* content, bool rstrip) {
+  return {{"id", 4096},       {"content", content},  {"single_word", false}, {"lstrip", false},
+          {"rstrip", rstrip}, {"normalized", false}, {"special", false}};
+}
+
+TEST(TokenizerTest, TextEncodedInPartsGivesTheIdsOfTheWhole) {
+  std::vector<OwnedTokenizer> tokenizers;
+  tokenizers.push_back(Tales());
+  tokenizers.push_back(TalesWith("/pre_tokenizer/add_prefix_space", true));
+  tokenizers.push_back(OwnedTokenizer{BuildByteTokenizer()});
+  std::mt19937 random(12);
+  size_t parts = 0;
+  const std::vector<std::string> pieces = {"Once", "it's", " ", "  ", "\n",       "\n\n",         ", ", "7",
+                                           "</s>", "\t",   "'", "s",  "\xC2\xA0", "\xE3\x80\x80", "é",  "\xE3"};
+  for (int i = 0; i < 2000; ++i) {
+    std::string text;
+    for (int j = 0; j < 60; ++j) text += pieces[random() % pieces.size()];
+    for (const OwnedTokenizer& owned : tokenizers) {
+      const auto ids = EncodeInParts(owned.tokenizer, text, 1 + random() % 40, &parts);
+      ASSERT_EQ(ids, owned.Encode(text, /*parse_special=*/false)) << testing::PrintToString(text);
+    }
+  }
+  EXPECT_GT(parts, 3U * 2000 * 4);
+}
+
+TEST(TokenizerTest, TextIsNotPartedWhereAddedTokensHoldSpaces) {
+  const std::string text = "Once upon a time";
+  EXPECT_EQ(Tales().tokenizer.SeparableBytes(text, false), text.rfind(' '));
+  for (const auto& added : {AddedToken("upon a", false), AddedToken("[upon]", true)}) {
+    nlohmann::json root = nlohmann::json::parse(TalesFile("tokenizer.json"));
+    nlohmann::json all = root["added_tokens"];
+    all.push_back(added);
+    EXPECT_EQ(TalesWith("/added_tokens", all).tokenizer.SeparableBytes(text, false), 0U) << added;
   }
 }
 
