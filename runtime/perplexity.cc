@@ -1,11 +1,9 @@
 #include "runtime/perplexity.h"
 
 #include <algorithm>
-#include <memory>
-#include <vector>
+#include <utility>
 
 #include "glint/base/text.h"
-#include "runtime/session.h"
 
 namespace glint {
 
@@ -17,34 +15,52 @@ double NegativeLogLikelihood(std::span<const float> logits, TokenId token) {
   return maximum + std::log(sum) - logits[static_cast<size_t>(token)];
 }
 
-Result<Perplexity> MeasurePerplexity(Model* model, std::span<const TokenId> tokens, const PerplexityOptions& options) {
-  const uint32_t window_tokens = options.window_tokens;
-  uint64_t windows = tokens.size() / window_tokens;
-  if (options.windows_max != 0) windows = std::min(windows, options.windows_max);
-  if (windows == 0) {
-    return InvalidArgument(Concat("the text has ", tokens.size(), " tokens; one window takes ", window_tokens));
-  }
+PerplexityMeter::PerplexityMeter(std::unique_ptr<Session> session, TokenId bos, const PerplexityOptions& options)
+    : session_(std::move(session)), options_(options), window_{bos} {
+  window_.reserve(options.window_tokens + 1);
+}
+
+Result<PerplexityMeter> PerplexityMeter::Open(Model* model, const PerplexityOptions& options) {
   const TokenId bos = model->config().bos_id;
   if (bos < 0) return Unsupported("the model has no BOS token, with which each window begins");
-  GLINT_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, Session::Open(model));
-  Perplexity perplexity;
-  std::vector<TokenId> fed(window_tokens);
-  for (uint64_t w = 0; w < windows; ++w) {
-    const std::span<const TokenId> window = tokens.subspan(w * window_tokens, window_tokens);
-    fed[0] = bos;
-    std::copy(window.begin(), window.end() - 1, fed.begin() + 1);
-    GLINT_RETURN_IF_ERROR(session->Rewind(0));
-    GLINT_RETURN_IF_ERROR(session->Feed(fed, [&](uint32_t position, std::span<const float> logits) -> Status {
-      const double nll = NegativeLogLikelihood(logits, window[position]);
-      if (!std::isfinite(nll)) return CorruptData(Concat("logits at position ", position, " are not numbers"));
-      perplexity.nll += nll;
-      return Status::Ok();
-    }));
-    perplexity.tokens += window_tokens;
-    perplexity.windows += 1;
-    if (options.progress) options.progress(w + 1, windows);
+  GLINT_ASSIGN_OR_RETURN(std::unique_ptr<Session> session, Session::Open(model));
+  return PerplexityMeter(std::move(session), bos, options);
+}
+
+Status PerplexityMeter::Add(std::span<const TokenId> tokens) {
+  while (!tokens.empty() && !done()) {
+    const size_t missing = options_.window_tokens + 1 - window_.size();
+    const auto part = tokens.first(std::min(missing, tokens.size()));
+    window_.insert(window_.end(), part.begin(), part.end());
+    tokens = tokens.subspan(part.size());
+    if (part.size() < missing) break;
+    GLINT_RETURN_IF_ERROR(MeasureWindow());
+    window_.resize(1);
   }
-  return perplexity;
+  return Status::Ok();
+}
+
+// Each token is predicted from those before it in the window.
+Status PerplexityMeter::MeasureWindow() {
+  GLINT_RETURN_IF_ERROR(session_->Rewind(0));
+  const auto fed = std::span<const TokenId>(window_).first(options_.window_tokens);
+  GLINT_RETURN_IF_ERROR(session_->Feed(fed, [&](uint32_t position, std::span<const float> logits) -> Status {
+    const double nll = NegativeLogLikelihood(logits, window_[position + 1]);
+    if (!std::isfinite(nll)) return CorruptData(Concat("logits at position ", position, " are not numbers"));
+    measured_.nll += nll;
+    return Status::Ok();
+  }));
+  measured_.tokens += options_.window_tokens;
+  measured_.windows += 1;
+  return Status::Ok();
+}
+
+Result<Perplexity> PerplexityMeter::Measured() const {
+  if (measured_.windows == 0) {
+    return InvalidArgument(
+        Concat("the text has ", window_.size() - 1, " tokens; one window takes ", options_.window_tokens));
+  }
+  return measured_;
 }
 
 }  // namespace glint

@@ -170,6 +170,8 @@ TEST_F(CommandLineTest, EvalRefusesTextsThatAreMissingOrTooShort) {
   ExpectRefused(RunProgram({"eval", "-m", model_, "--window", "32", "-f", folder_.Path("none.txt")}), {"none.txt"});
   ExpectRefused(RunProgram({"eval", "-m", model_, "--window", "65", "-f", text}), {"64"});
   ExpectRefused(RunProgram({"eval", "-m", model_, "--window", "0", "-f", text}), {"window"});
+  ExpectRefused(RunProgram({"eval", "-m", model_, "--window", "32", "-f", folder_.path()}), {folder_.path()});
+  ExpectRefused(RunProgram({"eval", "-m", model_, "--window", "32", "-f", "/dev/zero"}), {"/dev/zero", "1048576"});
 }
 
 TEST_F(CommandLineTest, TheLeastBudgetWorksAndLessIsRefusedByName) {

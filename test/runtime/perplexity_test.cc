@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "test/runtime/packed_model.h"
@@ -37,7 +39,16 @@ class EvaluatedModel : public ::testing::TestWithParam<Case> {
     std::vector<TokenId> tokens;
     EXPECT_TRUE(model_->tokenizer_or_null()->Encode(text, /*parse_special=*/false, &tokens).ok());
     EXPECT_EQ(tokens.size(), reference_.at("tokens_in_file"));
-    const Result<Perplexity> measured = MeasurePerplexity(model_.get(), tokens, {.windows_max = windows_max});
+    PerplexityMeter meter = PerplexityMeter::Open(model_.get(), {.windows_max = windows_max}).value();
+    // In parts that are no windows.
+    for (std::span<const TokenId> left = tokens; !left.empty();) {
+      const auto part = left.first(std::min<size_t>(left.size(), 1000));
+      const Status added = meter.Add(part);
+      EXPECT_TRUE(added.ok()) << added.message();
+      left = left.subspan(part.size());
+    }
+    EXPECT_EQ(meter.done(), windows_max != 0);
+    const Result<Perplexity> measured = meter.Measured();
     EXPECT_TRUE(measured.ok()) << measured.status().message();
     EXPECT_EQ(measured->windows, windows);
     EXPECT_EQ(measured->tokens, windows * 256);
