@@ -219,12 +219,15 @@ TrafficEstimate EstimateTraffic(const ModelDirectory& directory, const MemoryReq
       expected += bytes;
       continue;
     }
-    const double streamed = (bundles - plan.first_pinned[i]) * bytes_of(BundlePart::kFirst);
+    const bool apart = SparseFfn::StreamsFirstRowsApart(layout, request.gap_bytes_max);
+    const double known = apart ? bundles : plan.first_pinned[i];
+    const double streamed = (known - plan.first_pinned[i]) * bytes_of(BundlePart::kFirst) +
+                            (bundles - known) * bytes_of(BundlePart::kWhole);
     // The share of bundles that hold an active neuron, and, of those, the share that is not resident.
     const double activity = directory.config.activity > 0 ? directory.config.activity : 1.0;
-    const double active = bundles * (1 - std::pow(1 - activity, layout.neurons_per_bundle()));
-    const double absent = active <= slots ? 1 - slots / bundles : (bundles - slots) / bundles;
-    estimate.bytes_per_token_max += static_cast<uint64_t>(streamed + (bundles - slots) * bytes_of(BundlePart::kRest));
+    const double active = known * (1 - std::pow(1 - activity, layout.neurons_per_bundle()));
+    const double absent = known > slots ? 1 - slots / known : 0;
+    estimate.bytes_per_token_max += static_cast<uint64_t>(streamed + known * absent * bytes_of(BundlePart::kRest));
     expected += streamed + active * absent * bytes_of(BundlePart::kRest);
   }
   estimate.bytes_per_token_expected = static_cast<uint64_t>(expected);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "glint/base/status.h"
+#include "storage/cache/bundle_stream.h"
 #include "storage/cache/residency.h"
 #include "storage/format/bundle_layout.h"
 #include "storage/format/model_directory.h"
@@ -33,6 +34,7 @@ struct MemoryRequest {
   std::optional<uint64_t> staging_bytes_max;
   bool rows_known_first = true;    // the predictor computes them (exact); else bundles are read whole
   uint64_t reader_held_bytes = 0;  // rings, stacks
+  uint64_t gap_bytes_max = BundleStreamOptions().gap_bytes_max;
 };
 
 // Bytes. Their sum is at most the budget.

@@ -61,6 +61,7 @@ Result<MemoryRequest> ResolveRequest(const ModelDirectory& directory, const Mode
   request.staging_bytes_max = options.staging_bytes_max;
   request.rows_known_first = MakePredictor(options.predictor, directory.config.activation)->needs_first_activations();
   request.reader_held_bytes = reader_held_bytes;
+  request.gap_bytes_max = StreamOptions(options).gap_bytes_max;
   return request;
 }
 

@@ -101,10 +101,9 @@ Status SparseFfn::Run(LayerIndex index, const Activations& x, std::span<float> y
   return Status::Ok();
 }
 
-// First rows that are not pinned are streamed on their own only where a plan would not read across the rests anyway.
 uint32_t SparseFfn::KnownBundles(const FfnLayer& layer) const {
-  const bool apart = layer.layout->PartBytes(BundlePart::kRest) > parts_.gap_bytes_max;
-  return apart ? layer.layout->bundle_count() : layer.first_pinned_count;
+  return StreamsFirstRowsApart(*layer.layout, parts_.gap_bytes_max) ? layer.layout->bundle_count()
+                                                                    : layer.first_pinned_count;
 }
 
 // First activations of bundles [0, known): from pinned rows as far as they go, then from flash.

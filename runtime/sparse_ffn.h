@@ -2,8 +2,8 @@
 // (predictor -> residency -> reads) and data (flash -> slot -> compute) meet, once per layer.
 //
 // A layer's bundles fall into two parts, in ascending order, so that sums stay in the order of neuron ids:
-//   [0, known)  the rows known first are pinned, or streamed on their own; then only the rests of active bundles are
-//   read [known, n)  bundles are read whole
+//   [0, known)  the rows known first are pinned or streamed on their own; then the rests of active bundles are read
+//   [known, n)  bundles are read whole
 // A predictor that does not need the first activations names bundles of the whole layer, and they are read whole.
 #ifndef GLINT_RUNTIME_SPARSE_FFN_H_
 #define GLINT_RUNTIME_SPARSE_FFN_H_
@@ -56,6 +56,12 @@ class SparseFfn {
     bool measure_activity = false;
   };
   SparseFfn(const Parts& parts, std::vector<FfnLayer> layers);
+
+  // Whether first rows that are not pinned are streamed on their own: only where a plan would not read across the rests
+  // between them anyway.
+  static bool StreamsFirstRowsApart(const BundleLayout& layout, uint64_t gap_bytes_max) {
+    return layout.PartBytes(BundlePart::kRest) > gap_bytes_max;
+  }
 
   // Heap bytes of the active set and the tables, for the budget.
   static uint64_t HeldBytes(const ModelDirectory& directory);

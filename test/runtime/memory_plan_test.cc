@@ -245,6 +245,24 @@ TEST_P(MemoryPlanTest, AContextOutOfRangeIsRefusedByName) {
   }
 }
 
+// A rest of tales is 2 KiB, less than the gap that is read across: with it, first rows are not read alone.
+TEST(TrafficEstimateTest, BundlesThatAreReadWholeCountWhole) {
+  const ModelDirectory directory = DirectoryOf(kTales);
+  MemoryRequest request = {.context = 512, .rows_known_first = true};
+  request.budget_bytes = LeastBudget(directory, request);
+  const MemoryPlan plan = PlanMemory(directory, request).value();
+  ASSERT_EQ(plan.first_pinned[0], 0U);
+  constexpr uint64_t kFfn = uint64_t{8} * 1024 * 2 * 256 * 2;
+  const TrafficEstimate whole = EstimateTraffic(directory, request, plan);
+  EXPECT_EQ(whole.bytes_per_token_max, kFfn);
+  EXPECT_EQ(whole.bytes_per_token_expected, kFfn);
+  request.gap_bytes_max = 0;
+  const TrafficEstimate apart = EstimateTraffic(directory, request, plan);
+  EXPECT_EQ(apart.bytes_per_token_max, kFfn);
+  // Clusters of 4 at 5% active: 18.5% of the rests.
+  EXPECT_NEAR(static_cast<double>(apart.bytes_per_token_expected), kFfn / 2 * 1.1855, kFfn * 0.001);
+}
+
 TEST(MemoryPlanSizeTest, Opt66BTakesWhatItsDimensionsSay) {
   const ModelDirectory directory = DirectoryOf(kOpt66B);
   MemoryRequest request = {.context = 2048, .rows_known_first = true};
