@@ -2,7 +2,9 @@
  * manual.
  *
  * A model is a loaded model file: immutable, shared, thread-safe. A session is one timeline of tokens over it: used by
- * one thread at a time; sessions of one model may be stepped from different threads (their steps take turns).
+ * one thread at a time (but for glint_session_cancel); sessions of one model may be opened, fed and closed from
+ * different threads. Their batches take turns, in the order in which they ask; opening and closing a session, the info
+ * and the stats wait for such a turn too.
  *
  *     glint_error error = GLINT_ERROR_INIT;
  *     glint_model_options options;
@@ -17,10 +19,14 @@
  *     glint_session_close(&session);
  *     glint_model_close(&model);
  *
- * Conventions. Structs that may grow begin with struct_size, set by their _init function; fields beyond the caller's
- * struct_size are left alone. Functions that can fail return a glint_status and, where `error` is not NULL, fill in the
- * caller's glint_error. Arguments named out_... are written only on success. Close functions take the address of a
- * handle, accept NULL in it, and leave NULL. Text is UTF-8 with a length in bytes; sizes are bytes.
+ * Conventions. Structs that may grow begin with struct_size. Options have an _init function that sets it; of an error
+ * (GLINT_ERROR_INIT), an info and stats the caller sets it to the struct's sizeof. Programs built with an older header
+ * go on working: fields beyond their struct_size are neither read (their defaults hold) nor written. Functions that can
+ * fail return a glint_status and, where they did and `error` is not NULL, fill in the caller's glint_error; after
+ * success it says GLINT_OK. Arguments named out_... are written only on success, but where it says otherwise. Close
+ * functions take the address of a handle, accept NULL in it, and leave NULL. Other functions refuse NULL for what they
+ * need: GLINT_INVALID_ARGUMENT, or 0 where they return a number. Text is UTF-8 with a length in bytes; sizes are bytes.
+ * Notices go to the log function alone; the threads that glint starts leave signals to the caller's.
  *
  * The promise: the budget changes the speed, never the answer. Logits depend on the model file, the token ids and the
  * named predictor; not on budget, threads, batch, reader, cache or other sessions. */
@@ -86,10 +92,10 @@ typedef void (*glint_log_function)(void* user, const char* line);
 typedef struct glint_model_options {
   size_t struct_size;
   uint64_t budget_bytes;  /* most that may be held; 0: 75% of the available memory or the cgroup's limit less 64 MiB */
-  uint32_t context_max;   /* positions of each session; 0: the smaller of the model's and 4096 */
-  uint32_t sessions_max;  /* sessions that may be open at once; their KV caches are part of the budget */
-  uint32_t threads;       /* 0: one per core that this process may use */
-  uint32_t batch_max;     /* tokens computed together while feeding; a tight budget makes it smaller */
+  uint32_t context_max;   /* positions of each session, at most the model's; 0: the smaller of the model's and 4096 */
+  uint32_t sessions_max;  /* sessions that may be open at once, 1 to 1024; their KV caches are part of the budget */
+  uint32_t threads;       /* that compute, at most 64; 0: one per core that this process may use */
+  uint32_t batch_max;     /* tokens computed together while feeding, at least 1; a tight budget makes it smaller */
   uint32_t window_tokens; /* neurons that the last so many tokens used keep their slots; 0: no cache; GLINT_AUTO: as
                            * many tokens as the slots have room for */
   uint32_t slots_max;     /* slots of the neuron cache over all layers; GLINT_AUTO: as many as the budget has */
@@ -100,11 +106,11 @@ typedef struct glint_model_options {
   void* log_user;
 } glint_model_options;
 
-/* Sets struct_size and the defaults: budget 0, context 0, 1 session, threads 0, batch 64, the rest automatic.
- */
+/* Sets struct_size and the defaults: budget 0, context 0, 1 session, threads 0, batch 64, the rest automatic. */
 void glint_model_options_init(glint_model_options* options);
 
-/* Opens a model file made by `glint pack`. All memory is taken here; nothing is allocated while tokens are computed. */
+/* Opens a model file made by `glint pack`. `options` may be NULL: the defaults. All memory is taken here; nothing is
+ * allocated while tokens are computed. */
 glint_status glint_model_open(const char* path, const glint_model_options* options, glint_model** out_model,
                               glint_error* error);
 
@@ -113,7 +119,7 @@ glint_status glint_model_open(const char* path, const glint_model_options* optio
 glint_status glint_model_open_fd(int fd, uint64_t offset, uint64_t bytes, const glint_model_options* options,
                                  glint_model** out_model, glint_error* error);
 
-/* REQUIRES: its sessions are closed. */
+/* REQUIRES: its sessions are closed; else the process is aborted rather than left to use freed memory. */
 void glint_model_close(glint_model** model);
 
 typedef struct glint_model_info {
@@ -182,21 +188,25 @@ int glint_token_is_end(const glint_model* model, glint_token token);
 /* --- sessions ------------------------------------------------------------------------------------------------------
  */
 
-/* GLINT_OUT_OF_BUDGET where sessions_max are open. */
+/* GLINT_OUT_OF_BUDGET where sessions_max are open. The model outlives the session. */
 glint_status glint_session_open(glint_model* model, glint_session** out_session, glint_error* error);
 void glint_session_close(glint_session** session);
 
-/* Computes `count` tokens at the session's end; afterwards the logits that follow the last of them are there. An error
- * or a cancellation leaves the session after the last batch that was finished, ready to go on. */
+/* Computes `count` tokens at the session's end; afterwards the logits that follow the last of them are there. Where the
+ * context has no room for all of them, or one is no id of the vocabulary, none is computed: GLINT_INVALID_ARGUMENT; to
+ * go on at the end of the context, rewind. Another error or a cancellation leaves the session after the last batch that
+ * was finished, ready to go on: glint_session_position tells how many tokens are in it, and if a batch was finished,
+ * logits are gone until the next feed. */
 glint_status glint_session_feed(glint_session* session, const glint_token* tokens, size_t count, glint_error* error);
 
 /* Tokens fed so far; with context_max of the model's info it tells how many more there is room for. */
 uint32_t glint_session_position(const glint_session* session);
 
-/* Forgets all tokens from `position` on. Logits are gone until the next feed. */
+/* Forgets all tokens from `position` on, and what glint_session_show kept back. Logits are gone until the next feed. */
 glint_status glint_session_rewind(glint_session* session, uint32_t position, glint_error* error);
 
-/* The vocab_size logits after the last token; valid until the next call on this session. */
+/* The vocab_size logits after the last token; valid until the next call on this session. Damaged weights can make them
+ * NaN or infinite: sampling then fails with GLINT_CORRUPT_DATA. */
 glint_status glint_session_logits(glint_session* session, const float** out_logits, size_t* out_count,
                                   glint_error* error);
 
@@ -227,11 +237,11 @@ glint_status glint_session_show(glint_session* session, glint_token token, const
                                 glint_error* error);
 
 /* XXH3-64 over the float32 little-endian logits of each position sampled so far, -0 as +0: equal hashes mean equal
- * bits. */
+ * bits. Rewinding does not take samples back. */
 uint64_t glint_session_logits_hash(const glint_session* session);
 
-/* Makes a feed that is under way on another thread, or the next one, return GLINT_CANCELLED soon. Safe in signal
- * handlers. */
+/* Makes a feed that is under way on another thread, or else the next one, return GLINT_CANCELLED before its next layer.
+ * One call cancels one feed. Safe in signal handlers, and on any thread while the session is open. */
 void glint_session_cancel(glint_session* session);
 
 #ifdef __cplusplus
