@@ -33,7 +33,10 @@ int main(int argc, char** argv) {
     // Prints help, the version, or what was wrong with the command line; help and version are no errors.
     return app.exit(error) == 0 ? 0 : 2;
   }
-  const glint::Outcome outcome = commands.at(app.get_subcommands().front()->get_name())->Run();
+  glint::Outcome outcome = commands.at(app.get_subcommands().front()->get_name())->Run();
+  // What did not reach a full disk or a closed pipe was not said.
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (!written && outcome.error.empty()) outcome.error = "cannot write to the standard output";
   if (outcome.error.empty()) return 0;
   std::fprintf(stderr, "glint: %s\n", outcome.error.c_str());
   return 1;

@@ -1,6 +1,8 @@
 #include "apps/options.h"
 
 #include <cstdio>
+#include <fstream>
+#include <sstream>
 #include <utility>
 
 #include "glint/base/text.h"
@@ -48,9 +50,17 @@ CLI::Validator OneOf(const std::vector<std::pair<std::string, int>>& values) {
 // Gives the options of `app` that are still empty the values that the file has for them. Returns what is wrong, or
 // nothing. REQUIRES: `app` is parsing, so that it checks what it is given here too.
 std::string ApplyConfig(CLI::App* app, const std::string& file) {
+  constexpr size_t kConfigBytesMax = 64 * kKiB;
+  std::string text(kConfigBytesMax + 1, '\0');
+  std::ifstream stream(file, std::ios::binary);
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!stream.is_open() || stream.bad()) return Concat("cannot read ", Quote(file));
+  text.resize(static_cast<size_t>(stream.gcount()));
+  if (text.size() > kConfigBytesMax) return Concat(Quote(file), ": wanted at most ", kConfigBytesMax, " bytes");
   try {
     CLI::ConfigTOML format;
-    for (const CLI::ConfigItem& item : format.from_file(file)) {
+    std::istringstream lines(text);
+    for (const CLI::ConfigItem& item : format.from_config(lines)) {
       CLI::Option* option = item.parents.empty() ? app->get_option_no_throw("--" + item.name) : nullptr;
       if (option == nullptr || !option->get_configurable()) {
         return Concat(Quote(file), ": ", Quote(item.fullname()), " is no option of `glint ", app->get_name(), "`");

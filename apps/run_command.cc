@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -106,6 +107,7 @@ class Generation {
 
   // Fills tokens_ with BOS and the prompt's tokens, or with the ids that were given as they are.
   bool ReadPrompt() {
+    constexpr size_t kReadBytes = 64 * kKiB;
     if (!options_.token_ids.empty()) {
       tokens_ = options_.token_ids;
       return true;
@@ -116,23 +118,28 @@ class Generation {
     std::string prompt = options_.prompt;
     if (!options_.prompt_file.empty()) {
       std::ifstream file(options_.prompt_file, std::ios::binary);
-      prompt.resize(bytes_max + 1);
-      file.read(prompt.data(), static_cast<std::streamsize>(prompt.size()));
-      if (!file.is_open() || file.bad())
+      while (file.good() && prompt.size() <= bytes_max) {
+        const size_t before = prompt.size();
+        prompt.resize(before + kReadBytes);
+        file.read(prompt.data() + before, kReadBytes);
+        prompt.resize(before + static_cast<size_t>(file.gcount()));
+      }
+      if (!file.is_open() || file.bad()) {
         return Failed(Concat("cannot read the prompt file ", Quote(options_.prompt_file)));
-      prompt.resize(static_cast<size_t>(file.gcount()));
+      }
     }
     if (prompt.size() > bytes_max) {
       return Failed(Concat("the prompt has more than ", bytes_max, " bytes and cannot fit the context of ",
                            info_.context_max, " tokens"));
     }
     // A token has at least one byte, so there are never more tokens than bytes.
-    tokens_.resize(prompt.size() + 1);
+    const size_t capacity = std::min<size_t>(prompt.size(), info_.context_max);
     size_t count = 0;
     const size_t bos = info_.bos >= 0 ? 1 : 0;
+    tokens_.resize(bos + capacity);
     if (bos == 1) tokens_[0] = info_.bos;
     if (!Check(glint_tokenize(model_.get(), prompt.data(), prompt.size(), options_.special ? 1 : 0,
-                              tokens_.data() + bos, prompt.size(), &count, &error_))) {
+                              tokens_.data() + bos, capacity, &count, &error_))) {
       return false;
     }
     tokens_.resize(bos + count);

@@ -125,6 +125,22 @@ TEST_F(CommandLineTest, AMissingModelIsRefusedByName) {
   EXPECT_THAT(FilesIn(folder_.path()), testing::ElementsAre("tiny.glint"));
 }
 
+TEST_F(CommandLineTest, ALargeConfigIsRefusedByName) {
+  const std::string config = folder_.Path("large.toml");
+  std::ofstream(config) << std::string(65537, '#');
+  ExpectRefused(Run({"-p", "a", "--config", config}), {config, "65536"});
+}
+
+TEST_F(CommandLineTest, OutputThatCannotBeWrittenIsAnError) {
+  test::ProgramOptions to_a_full_disk;
+  to_a_full_disk.launcher = {"sh", "-c", "exec \"$@\" > /dev/full", "sh"};
+  for (const char* command : {"run", "inspect"}) {
+    std::vector<std::string> arguments = {command, model_, "--json"};
+    if (command == std::string("run")) arguments = {"run", "-m", model_, "-p", "a", "-n", "1", "--json"};
+    ExpectRefused(RunProgram(arguments, to_a_full_disk), {"standard output"});
+  }
+}
+
 TEST_F(CommandLineTest, ForeignAndCutFilesAreRefusedByName) {
   const std::string bytes = test::ReadAll(model_);
   for (const size_t length : {size_t{0}, size_t{1}, size_t{4095}, size_t{4096}, bytes.size() / 2, bytes.size() - 1}) {
