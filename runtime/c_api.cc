@@ -77,6 +77,15 @@ Status WriteStruct(Struct ours, Struct* theirs, const char* name) {
   return Status::Ok();
 }
 
+// What a C caller stored in an enum may be none of its values, and C++ may not even look at such a one as that enum.
+template <typename Enum>
+int NumberOf(const Enum& theirs) {
+  int number = 0;
+  static_assert(sizeof(Enum) == sizeof number);
+  std::memcpy(&number, &theirs, sizeof number);
+  return number;
+}
+
 Result<const Tokenizer*> TokenizerOf(const glint_model* model) {
   const Tokenizer* tokenizer = model->model->tokenizer_or_null();
   if (tokenizer == nullptr) return Unsupported("the model has no tokenizer; use token ids");
@@ -110,17 +119,17 @@ Result<ModelOptions> ModelOptionsFromC(const glint_model_options* theirs) {
   options.window_tokens = given.window_tokens;
   if (given.slots_max != GLINT_AUTO) options.slots_max = given.slots_max;
   if (given.gap_bytes_max != GLINT_AUTO) options.gap_bytes_max = given.gap_bytes_max;
-  switch (given.predictor) {
+  switch (NumberOf(given.predictor)) {
     case GLINT_PREDICTOR_AUTO: options.predictor = PredictorKind::kAuto; break;
     case GLINT_PREDICTOR_EXACT: options.predictor = PredictorKind::kExact; break;
     case GLINT_PREDICTOR_ALL: options.predictor = PredictorKind::kAll; break;
-    default: return InvalidArgument(Concat("predictor ", static_cast<int>(given.predictor), " is not known"));
+    default: return InvalidArgument(Concat("predictor ", NumberOf(given.predictor), " is not known"));
   }
-  switch (given.io) {
+  switch (NumberOf(given.io)) {
     case GLINT_IO_AUTO: options.io = IoEngineKind::kAuto; break;
     case GLINT_IO_URING: options.io = IoEngineKind::kUring; break;
     case GLINT_IO_PREAD: options.io = IoEngineKind::kPread; break;
-    default: return InvalidArgument(Concat("io ", static_cast<int>(given.io), " is not known"));
+    default: return InvalidArgument(Concat("io ", NumberOf(given.io), " is not known"));
   }
   if (given.log != nullptr) {
     options.log = [log = given.log, user = given.log_user](std::string_view line) {
