@@ -19,7 +19,6 @@ using test::Finished;
 using test::RunProgram;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
 const std::string kTalesOpt = std::string(GLINT_TEST_DATA) + "/models/tales-opt";

@@ -260,7 +260,7 @@ TEST(TrafficEstimateTest, BundlesThatAreReadWholeCountWhole) {
   const TrafficEstimate apart = EstimateTraffic(directory, request, plan);
   EXPECT_EQ(apart.bytes_per_token_max, kFfn);
   // Clusters of 4 at 5% active: 18.5% of the rests.
-  EXPECT_NEAR(static_cast<double>(apart.bytes_per_token_expected), kFfn / 2 * 1.1855, kFfn * 0.001);
+  EXPECT_NEAR(static_cast<double>(apart.bytes_per_token_expected), kFfn * (1.1855 / 2), kFfn * 0.001);
 }
 
 TEST(MemoryPlanSizeTest, Opt66BTakesWhatItsDimensionsSay) {
