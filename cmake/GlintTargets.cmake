@@ -19,10 +19,6 @@ endfunction()
 
 function(glint_library name)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
-  if(NOT sources)  # bring-up only
-    set(sources ${CMAKE_CURRENT_BINARY_DIR}/empty.cc)
-    file(WRITE ${sources} "")
-  endif()
   add_library(${name} STATIC ${sources})
   glint_compile_options(${name})
   target_link_libraries(${name} PUBLIC ${ARGN})
